@@ -1,0 +1,82 @@
+"""The action space: what an agent can do, one file per family.
+
+A `SandboxTool` becomes a job; its observation is a pure function of how the job ended and what it
+wrote, so a later core can compute it from the job's files. A `SystemTool` runs in the core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from apollo_tui.log.types import Disposition
+from apollo_tui.sandbox import Job, Outcome
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What an action came to. `text` is what the model reads (at most 30,000 characters)."""
+
+    text: str
+    disposition: Disposition = "completed"
+    exit_code: int | None = None
+    summary: str = ""  # the last telling line, for lists
+    lines: int = 0  # of the whole output
+    added: int | None = None
+    removed: int | None = None
+    error: bool = False
+    full_output: str | None = None  # kept in the log when it is more than `text`
+    finishes: bool = False  # the rollout ends after this action
+
+
+class InvalidCall(Exception):
+    """A call that is not executed: unknown or disabled tool, bad JSON, arguments that do not fit.
+    Carries the observation that tells the agent exactly what was wrong."""
+
+    def __init__(self, result: ToolResult) -> None:
+        super().__init__(result.text)
+        self.result = result
+
+
+class Situation(Protocol):
+    """What a system tool may ask of the rollout it runs in."""
+
+    async def sleep(self, seconds: float) -> str:
+        """Wait; returns why it ended early ("advice arrived", "paused"), or an empty text."""
+        ...
+
+    async def submit(self) -> ToolResult:
+        """Evaluate the workspace as it is and say the score."""
+        ...
+
+    async def view_hint(self) -> ToolResult: ...
+
+
+class SandboxTool(Protocol):
+    name: str
+    description: str
+    arguments: type[BaseModel]
+
+    def summarise(self, arguments: Any) -> str:
+        """The arguments in one line, for lists: what a person needs to recognise the action."""
+        ...
+
+    def job(self, job_id: str, arguments: Any) -> Job: ...
+
+    def result(self, arguments: Any, outcome: Outcome, output: bytes) -> ToolResult: ...
+
+
+class SystemTool(Protocol):
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    repeatable: bool  # may be run again when a crash left its outcome unknown
+
+    def summarise(self, arguments: Any) -> str: ...
+
+    async def run(self, arguments: Any, situation: Situation) -> ToolResult: ...
+
+
+Tool = SandboxTool | SystemTool

@@ -1,0 +1,23 @@
+"""Content-addressed texts: every large text is stored once, compressed, under its own hash."""
+
+from __future__ import annotations
+
+import hashlib
+
+import zstandard
+
+_compressor = zstandard.ZstdCompressor(level=3)
+_decompressor = zstandard.ZstdDecompressor()
+
+
+def text_hash(text: str) -> str:
+    """The address of a text: the first 128 bits of its SHA-256, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def compress(text: str) -> bytes:
+    return _compressor.compress(text.encode())
+
+
+def decompress(stored: bytes) -> str:
+    return _decompressor.decompress(stored).decode()
