@@ -1,0 +1,3 @@
+from apollo_tui.cli import main
+
+main()

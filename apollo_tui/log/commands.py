@@ -1,0 +1,127 @@
+"""Command: what a front end may ask of the core. Every write is one of these.
+
+`command` is the client-made id that makes a repeat harmless; `by` is the annotator's name. A command
+is answered only after the event it causes is durable.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from apollo_tui.log.events import ActionRef
+from apollo_tui.log.types import MarkKind, Mount, Text, Value
+
+PROTOCOL = 1
+MAX_LINE = 16 << 20  # bytes of one message
+
+
+class _Command(Value):
+    command: str = Field(min_length=8, max_length=64)
+    by: str = Field(min_length=1, max_length=64)
+
+
+class _RolloutCommand(_Command):
+    rollout: str
+
+
+class Run(_Command):
+    """Start rollouts of one task: `count` of them, named after `name` or the task."""
+
+    method: Literal["run"] = "run"
+    task: str  # a bundled name, a folder, or a file; "" with `prompt`
+    prompt: Text = ""
+    workspace: str | None = None
+    model: str
+    sandbox: Literal["docker", "bubblewrap", "plain"] | None = None  # None: the best there is
+    unisolated: bool = False
+    count: int = Field(default=1, ge=1, le=256)
+    name: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    hands_off: bool = False
+    hours: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    usd: float | None = Field(default=None, gt=0)
+    image: str | None = None
+    network: bool = False
+    mounts: tuple[Mount, ...] = ()
+    gpus: int = Field(default=0, ge=0)
+    demo: bool = False  # a bundled scripted demonstration: the one case for plain processes
+
+
+class Pause(_RolloutCommand):
+    method: Literal["pause"] = "pause"
+    now: bool = False
+
+
+class Resume(_RolloutCommand):
+    method: Literal["resume"] = "resume"
+
+
+class Stop(_RolloutCommand):
+    method: Literal["stop"] = "stop"
+    jobs: Literal["kill", "leave"] = "kill"
+    evaluate: bool = False
+
+
+class Advise(_RolloutCommand):
+    method: Literal["advise"] = "advise"
+    text: Text = Field(min_length=1, max_length=100_000)
+    resume: bool = False
+
+
+class Unadvise(_RolloutCommand):
+    method: Literal["unadvise"] = "unadvise"
+    advice: int
+
+
+class Mark(_RolloutCommand):
+    method: Literal["mark"] = "mark"
+    actions: tuple[ActionRef, ...] = Field(min_length=1)
+    mark: MarkKind
+    code: str | None = None
+    note: Text = ""
+
+
+class Unmark(_RolloutCommand):
+    method: Literal["unmark"] = "unmark"
+    actions: tuple[ActionRef, ...] = Field(min_length=1)
+
+
+class Status(Value):
+    """What the core is and runs; writes nothing."""
+
+    method: Literal["status"] = "status"
+
+
+class Shutdown(Value):
+    """End the core; rollouts go on when it is started again."""
+
+    method: Literal["shutdown"] = "shutdown"
+
+
+class Follow(Value):
+    """From now on, notify this connection: `appended` and `delta`."""
+
+    method: Literal["follow"] = "follow"
+    by: str = Field(min_length=1, max_length=64)
+
+
+Command = Annotated[
+    Run
+    | Pause
+    | Resume
+    | Stop
+    | Advise
+    | Unadvise
+    | Mark
+    | Unmark
+    | Status
+    | Shutdown
+    | Follow,
+    Field(discriminator="method"),
+]
+
+command_adapter: TypeAdapter[Command] = TypeAdapter(Command)
