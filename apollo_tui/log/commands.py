@@ -22,7 +22,9 @@ class _Command(Value):
     by: str = Field(min_length=1, max_length=64)
 
 
-class _RolloutCommand(_Command):
+class RolloutCommand(_Command):
+    """A command to one rollout, named by its id."""
+
     rollout: str
 
 
@@ -51,33 +53,33 @@ class Run(_Command):
     demo: bool = False  # a bundled scripted demonstration: the one case for plain processes
 
 
-class Pause(_RolloutCommand):
+class Pause(RolloutCommand):
     method: Literal["pause"] = "pause"
     now: bool = False
 
 
-class Resume(_RolloutCommand):
+class Resume(RolloutCommand):
     method: Literal["resume"] = "resume"
 
 
-class Stop(_RolloutCommand):
+class Stop(RolloutCommand):
     method: Literal["stop"] = "stop"
     jobs: Literal["kill", "leave"] = "kill"
     evaluate: bool = False
 
 
-class Advise(_RolloutCommand):
+class Advise(RolloutCommand):
     method: Literal["advise"] = "advise"
     text: Text = Field(min_length=1, max_length=100_000)
     resume: bool = False
 
 
-class Unadvise(_RolloutCommand):
+class Unadvise(RolloutCommand):
     method: Literal["unadvise"] = "unadvise"
     advice: int
 
 
-class Mark(_RolloutCommand):
+class Mark(RolloutCommand):
     method: Literal["mark"] = "mark"
     actions: tuple[ActionRef, ...] = Field(min_length=1)
     mark: MarkKind
@@ -85,7 +87,7 @@ class Mark(_RolloutCommand):
     note: Text = ""
 
 
-class Unmark(_RolloutCommand):
+class Unmark(RolloutCommand):
     method: Literal["unmark"] = "unmark"
     actions: tuple[ActionRef, ...] = Field(min_length=1)
 

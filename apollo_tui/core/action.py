@@ -1,0 +1,185 @@
+"""One action: started durably, run once, its outcome recorded.
+
+Running an action that had started before a crash is the same code: its job is launched under the
+same id, which is harmless when it ran, and its outcome is read from its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from pydantic import BaseModel
+
+from apollo_tui.core.channel import Channel, Interrupted
+from apollo_tui.core.recorder import Recorder
+from apollo_tui.core.tools import InvalidCall, SandboxTool, Situation, SystemTool, ToolResult
+from apollo_tui.core.tools.registry import read_call
+from apollo_tui.errors import SandboxError
+from apollo_tui.log.events import ActionFinished, ActionStarted, SandboxLost, SandboxReady
+from apollo_tui.log.texts import text_hash
+from apollo_tui.log.types import ToolCall
+from apollo_tui.sandbox import Job, Outcome, Sandbox
+
+READ_AT_MOST = 4 << 20  # bytes of a job's output that are read into memory
+GRACE = 2.0  # seconds between TERM and KILL when a person stops an action
+
+LOST = (
+    "success=false observation_type=unknown\n"
+    "The program that runs you was restarted while this action ran, and nobody can say how it "
+    "ended. It was not run again. Look at the state of things before you go on."
+)
+STOPPED = "success=false observation_type=killed\nThe operator stopped this action."
+
+
+class Actor:
+    """Executes a rollout's actions, in its sandbox or in the core."""
+
+    def __init__(
+        self, recorder: Recorder, channel: Channel, sandbox: Sandbox, situation: Situation
+    ) -> None:
+        self.recorder = recorder
+        self.rollout = recorder.rollout
+        self.channel = channel
+        self.sandbox = sandbox
+        self.situation = situation
+
+    async def act(
+        self, step: int, ordinal: int, call: ToolCall, footer: Callable[[], str]
+    ) -> tuple[ToolResult, str]:
+        """Run one action; returns its result and the observation as the model reads it.
+
+        Raises Interrupted when the rollout is stopped; the outcome is recorded before.
+        """
+        began = monotonic()
+        spec = self.recorder.progress.spec
+        assert spec is not None
+        try:
+            if ordinal > spec.task.actions_per_step:
+                raise InvalidCall(_one_too_many(spec.task.actions_per_step))
+            tool, arguments = read_call(call, spec.task.tools)
+        except InvalidCall as refused:
+            return await self._finish(step, ordinal, refused.result, footer, began)
+        again = self.recorder.progress.running_action is not None
+        try:
+            if isinstance(arguments, BaseModel) and hasattr(tool, "job"):
+                result = await self._in_sandbox(tool, arguments, step, ordinal, again)
+            else:
+                result = await self._in_core(tool, arguments, step, ordinal, again)
+        except Interrupted:
+            stopped = ToolResult(STOPPED, "killed", summary="stopped by the operator", error=True)
+            await self._finish(step, ordinal, stopped, footer, began, synthetic=True)
+            raise
+        synthetic = result.disposition == "unknown"
+        return await self._finish(step, ordinal, result, footer, began, synthetic=synthetic)
+
+    async def _in_core(
+        self, tool: SystemTool, arguments: BaseModel, step: int, ordinal: int, again: bool
+    ) -> ToolResult:
+        if again and not tool.repeatable:
+            return ToolResult(LOST, "unknown", summary="outcome unknown", error=True)
+        if not again:
+            await self._started(step, ordinal, tool.name, None)
+        return await self.channel.unless_stopped(tool.run(arguments, self.situation))
+
+    async def _in_sandbox(
+        self, tool: SandboxTool, arguments: BaseModel, step: int, ordinal: int, again: bool
+    ) -> ToolResult:
+        job = tool.job(f"{step}-{ordinal}", arguments)
+        if not again:
+            await self._started(step, ordinal, tool.name, job.id)
+        try:
+            outcome = await self._outcome(job)
+            output = await read_output(self.sandbox, job.id, outcome)
+        except SandboxError as error:
+            return await self._sandbox_lost(error)
+        return tool.result(arguments, outcome, output)
+
+    async def _outcome(self, job: Job) -> Outcome:
+        await self.sandbox.launch(job)
+        try:
+            return await self.channel.unless_stopped(self.sandbox.wait(job.id))
+        except Interrupted:
+            await self.sandbox.kill(job.id, GRACE)
+            await self.sandbox.wait(job.id)
+            raise
+
+    async def _sandbox_lost(self, error: SandboxError) -> ToolResult:
+        """The place itself broke: say so, and make it again for the actions that follow."""
+        await self.recorder.record(SandboxLost(rollout=self.rollout, why=error.line))
+        await self.sandbox.start()
+        await self.recorder.record(
+            SandboxReady(
+                rollout=self.rollout,
+                sandbox=self.sandbox.kind,
+                isolated=self.sandbox.isolated,
+                identity=self.sandbox.identity,
+            )
+        )
+        text = (
+            "success=false observation_type=unknown\n"
+            f"The sandbox was lost while this action ran ({error.line}). It was started again; "
+            "processes are gone, files in the workspace are still there."
+        )
+        return ToolResult(text, "unknown", summary="the sandbox was lost", error=True)
+
+    async def _started(self, step: int, ordinal: int, tool: str, job: str | None) -> None:
+        await self.recorder.record(
+            ActionStarted(rollout=self.rollout, step=step, ordinal=ordinal, tool=tool, job=job),
+            durable=True,
+        )
+
+    async def _finish(
+        self,
+        step: int,
+        ordinal: int,
+        result: ToolResult,
+        footer: Callable[[], str],
+        began: float,
+        synthetic: bool = False,
+    ) -> tuple[ToolResult, str]:
+        observation = result.text + footer()
+        texts = [observation]
+        if result.full_output is not None:
+            texts.append(result.full_output)
+        await self.recorder.record(
+            ActionFinished(
+                rollout=self.rollout,
+                step=step,
+                ordinal=ordinal,
+                disposition=result.disposition,
+                observation_ref=text_hash(observation),
+                output_ref=None if result.full_output is None else text_hash(result.full_output),
+                summary=result.summary[:400],
+                lines=result.lines,
+                exit_code=result.exit_code,
+                seconds=monotonic() - began,
+                added=result.added,
+                removed=result.removed,
+                synthetic=synthetic,
+                error=result.error,
+            ),
+            texts=texts,
+            durable=True,
+        )
+        return result, observation
+
+
+async def read_output(sandbox: Sandbox, job: str, outcome: Outcome) -> bytes:
+    """A job's output; of a very long one its beginning and its end."""
+    if outcome.kept_bytes <= READ_AT_MOST:
+        return await sandbox.output(job)
+    half = READ_AT_MOST // 2
+    head = await sandbox.output(job, 0, half)
+    tail = await sandbox.output(job, outcome.kept_bytes - half, half)
+    left_out = f"\n… {outcome.output_bytes - 2 * half:,} bytes left out …\n"
+    return head + left_out.encode() + tail
+
+
+def _one_too_many(allowed: int) -> ToolResult:
+    text = (
+        "success=false observation_type=invalid\n"
+        f"This action was not run: a reply may have {allowed} "
+        f"action{'s' if allowed > 1 else ''}, and this was one too many. Propose it again."
+    )
+    return ToolResult(text, "invalid", summary="not run: one action too many", error=True)

@@ -1,0 +1,114 @@
+"""From a `run` command to rollouts that can start, or one line that says why none can."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from apollo_tui.config import load
+from apollo_tui.errors import SandboxUnavailable, UsageError
+from apollo_tui.log.commands import Run
+from apollo_tui.log.types import RolloutSpec, Task
+from apollo_tui.models.choose import choose_model
+from apollo_tui.paths import Home, data_dir
+from apollo_tui.sandbox import Kind
+from apollo_tui.sandbox.choose import probe
+from apollo_tui.tasks import bare_task, load_task
+
+
+async def plan_run(command: Run, home: Home, taken: Collection[str]) -> list[RolloutSpec]:
+    """The specs of the rollouts to start, named so that no name in `taken` is used again.
+
+    Raises what would stop them at once: an unknown task or model, a missing key, nobody at the
+    API's address, no sandbox.
+    """
+    task = await asyncio.to_thread(_task, command)
+    model = choose_model(command.model, load(home), home)
+    try:
+        await model.check()
+    finally:
+        await model.close()
+    kind = await asyncio.to_thread(choose_kind, command, task)
+    return [
+        RolloutSpec(
+            task=task,
+            model=command.model,
+            sandbox=kind,
+            isolated=kind != "plain",
+            name=name,
+            group=command.group,
+            tags=command.tags,
+            hands_off=command.hands_off,
+            time_limit=None if command.hours is None else command.hours * 3600,
+            step_limit=command.steps,
+            usd_limit=command.usd,
+            image=command.image,
+            network=command.network,
+            mounts=command.mounts,
+            gpus=command.gpus,
+        )
+        for name in names(command.name or task.name, command.count, taken)
+    ]
+
+
+def names(wanted: str, count: int, taken: Collection[str]) -> list[str]:
+    """`count` free names: the wanted one, then with -2, -3 …"""
+    base = re.sub(r"[^\w.-]+", "-", wanted).strip("-.")[:48] or "rollout"
+    chosen: list[str] = []
+    number = 1
+    while len(chosen) < count:
+        name = base if number == 1 else f"{base}-{number}"
+        if name not in taken:
+            chosen.append(name)
+        number += 1
+    return chosen
+
+
+def choose_kind(command: Run, task: Task) -> Kind:
+    """Docker; else bubblewrap; else refuse. Plain processes only for the bundled scripted demos
+    or with --unisolated. Never a silent fallback."""
+    plain_allowed = command.unisolated or _is_bundled_demo(command, task)
+    if command.sandbox == "plain":
+        if not plain_allowed:
+            raise UsageError(
+                "plain processes are not isolated from your files; add --unisolated to accept that"
+            )
+        return "plain"
+    if command.sandbox is not None:
+        if why := probe(command.sandbox):
+            raise SandboxUnavailable(why)
+        return command.sandbox
+    wanted: tuple[Kind, ...] = ("docker", "bubblewrap")
+    reasons = []
+    for kind in wanted:
+        why = probe(kind)
+        if why is None:
+            return kind
+        reasons.append(why)
+    if plain_allowed:
+        return "plain"
+    raise SandboxUnavailable(
+        f"no sandbox: {'; '.join(reasons)}; or accept plain processes with --unisolated"
+    )
+
+
+def _is_bundled_demo(command: Run, task: Task) -> bool:
+    """A task and a script that ship with the program: nothing of it comes from elsewhere."""
+    shipped = data_dir().resolve()
+    api, _, script = command.model.partition(":")
+    return (
+        command.demo
+        and api == "scripted"
+        and Path(script).resolve().is_relative_to(shipped)
+        and Path(task.source).resolve().is_relative_to(shipped)
+    )
+
+
+def _task(command: Run) -> Task:
+    if command.prompt:
+        return bare_task(command.prompt, command.workspace)
+    if command.workspace is not None:
+        raise UsageError("--workspace goes with --task; a task folder brings its own")
+    return load_task(command.task)

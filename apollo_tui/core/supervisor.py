@@ -1,0 +1,308 @@
+"""All rollouts of one home: start, recover, command, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from apollo_tui.client import Streamed
+from apollo_tui.config import load
+from apollo_tui.core.preflight import plan_run
+from apollo_tui.core.progress import Progress
+from apollo_tui.core.recorder import Recorder
+from apollo_tui.core.restore import restore_progress
+from apollo_tui.core.rollout import Rollout
+from apollo_tui.errors import ApolloError, CommandRefused, UnknownName
+from apollo_tui.log import commands
+from apollo_tui.log.events import (
+    AdviceQueued,
+    AdviceWithdrawn,
+    Event,
+    Marked,
+    Paused,
+    Resumed,
+    RolloutCreated,
+    RolloutEnded,
+    RolloutRecovered,
+    RolloutReopened,
+    StopRequested,
+    Unmarked,
+)
+from apollo_tui.log.store import Log
+from apollo_tui.log.types import FINAL_STATES, RolloutSpec
+from apollo_tui.models.choose import choose_model
+from apollo_tui.paths import Home
+from apollo_tui.sandbox import Sandbox, SandboxSpec
+from apollo_tui.sandbox.choose import open_sandbox
+
+E = TypeVar("E")
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Owns the running rollouts. One that fails never touches its neighbours."""
+
+    def __init__(self, home: Home, log: Log, publish: Callable[[Streamed], None]) -> None:
+        self.home = home
+        self.log = log
+        self.home_label = hashlib.sha256(str(home.path).encode()).hexdigest()[:12]
+        self._publish = publish
+        self._running: dict[str, Rollout] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def running(self) -> int:
+        return len(self._tasks)
+
+    # --- lifetime ------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Take up every rollout that had not ended."""
+        for rollout in await self.log.open_rollouts():
+            recorder = Recorder(self.log, rollout, await restore_progress(self.log, rollout))
+            await recorder.record(RolloutRecovered(rollout=rollout))
+            await self._take_up(recorder)
+
+    async def stop(self) -> None:
+        """The core ends; containers and jobs stay, and another core goes on with them."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take_up(self, recorder: Recorder) -> None:
+        spec = recorder.progress.spec
+        assert spec is not None
+        try:
+            rollout = Rollout(
+                recorder,
+                choose_model(spec.model, load(self.home), self.home),
+                self._sandbox_opener(spec),
+                self.home.rollout(recorder.rollout),
+                self._publish,
+            )
+        except ApolloError as error:
+            await recorder.record(
+                RolloutEnded(rollout=recorder.rollout, state="failed", reason=error.line),
+                durable=True,
+            )
+            return
+        if stopping := recorder.progress.stop_requested:
+            rollout.stop_requested = stopping
+            rollout.channel.stop()
+        self._running[rollout.id] = rollout
+        task = asyncio.create_task(rollout.run(), name=f"rollout {spec.name}")
+        self._tasks[rollout.id] = task
+        task.add_done_callback(functools.partial(self._ended, rollout.id))
+
+    def _ended(self, rollout: str, task: asyncio.Task[None]) -> None:
+        self._running.pop(rollout, None)
+        self._tasks.pop(rollout, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("rollout %s could not record its end", rollout, exc_info=error)
+
+    def _sandbox_opener(self, spec: RolloutSpec) -> Callable[[SandboxSpec], Sandbox]:
+        return functools.partial(open_sandbox, spec.sandbox, home_label=self.home_label)
+
+    # --- commands ------------------------------------------------------------------------------
+
+    async def obey(self, command: commands.Command) -> dict[str, Any]:
+        """Carry a command out; its answer is given after its event is durable.
+
+        A command whose id was seen before does nothing and gets the same answer.
+        """
+        if isinstance(command, commands.Run):
+            return await self._run(command)
+        if isinstance(command, commands.RolloutCommand) and (
+            told := await self.log.answered(command.command)
+        ):
+            return _answer(told[0][1])
+        match command:
+            case commands.Pause():
+                return await self._pause(command)
+            case commands.Resume():
+                return await self._resume(command)
+            case commands.Stop():
+                return await self._stop(command)
+            case commands.Advise():
+                return await self._advise(command)
+            case commands.Unadvise():
+                return await self._unadvise(command)
+            case commands.Mark() | commands.Unmark():
+                return await self._mark(command)
+            case _:
+                raise CommandRefused(f"the core does not know the command {command.method}")
+
+    async def _run(self, command: commands.Run) -> dict[str, Any]:
+        told = [
+            event
+            for number in range(command.count)
+            for _, event in await self.log.answered(_nth(command.command, number))
+        ]
+        if not told:
+            told = await self._start(command)
+        return {
+            "rollouts": [
+                {"rollout": event.rollout, "name": event.spec.name}
+                for event in told
+                if isinstance(event, RolloutCreated)
+            ]
+        }
+
+    async def _start(self, command: commands.Run) -> list[Event]:
+        taken = {row.name for row in await self.log.rollouts()}
+        specs = await plan_run(command, self.home, taken)
+        created: list[Event] = [
+            RolloutCreated(
+                rollout=secrets.token_hex(6),
+                by=command.by,
+                command=_nth(command.command, number),
+                spec=spec,
+            )
+            for number, spec in enumerate(specs)
+        ]
+        recorders = [
+            Recorder(self.log, event.rollout, Progress()) for event in created if event.rollout
+        ]
+        for recorder, event in zip(recorders, created, strict=True):
+            await recorder.record(event, durable=True)
+        for recorder in recorders:
+            await self._take_up(recorder)
+        return created
+
+    async def _pause(self, command: commands.Pause) -> dict[str, Any]:
+        rollout = await self._live(command.rollout, "paused")
+        await rollout.recorder.decide(
+            lambda progress: []
+            if progress.paused and not command.now
+            else [_said(Paused, command, now=command.now)],
+            durable=True,
+        )
+        rollout.channel.pause(command.now)
+        return {"rollout": rollout.id}
+
+    async def _resume(self, command: commands.Resume) -> dict[str, Any]:
+        if command.rollout in self._running:
+            rollout = self._running[command.rollout]
+            await rollout.recorder.record(_said(Resumed, command), durable=True)
+            rollout.channel.resume()
+            return {"rollout": rollout.id}
+        recorder = Recorder(
+            self.log, command.rollout, await self._known(command.rollout)
+        )
+        if recorder.progress.state != "stopped":
+            raise CommandRefused(
+                f"{_name(recorder.progress)} has {recorder.progress.state} and cannot go on"
+            )
+        await recorder.record(_said(RolloutReopened, command), durable=True)
+        await self._take_up(recorder)
+        return {"rollout": command.rollout}
+
+    async def _stop(self, command: commands.Stop) -> dict[str, Any]:
+        rollout = await self._live(command.rollout, "stopped")
+        request = _said(StopRequested, command, jobs=command.jobs, evaluate=command.evaluate)
+        await rollout.recorder.record(request, durable=True)
+        rollout.stop_requested = request
+        rollout.channel.stop()
+        return {"rollout": rollout.id}
+
+    async def _advise(self, command: commands.Advise) -> dict[str, Any]:
+        rollout = await self._live(command.rollout, "advised")
+        if rollout.spec.hands_off:
+            raise CommandRefused(
+                f"{rollout.spec.name} is hands-off: a control run takes no advice"
+            )
+        given = 0
+
+        def queue(progress: Progress) -> list[Event]:
+            nonlocal given
+            given = progress.advice_count + 1
+            events: list[Event] = [_said(AdviceQueued, command, advice=given, text=command.text)]
+            if command.resume and progress.paused:
+                events.append(Resumed(rollout=rollout.id, by=command.by))
+            return events
+
+        await rollout.recorder.decide(queue, durable=True)
+        if command.resume:
+            rollout.channel.resume()
+        rollout.channel.poke()
+        return {"rollout": rollout.id, "advice": given}
+
+    async def _unadvise(self, command: commands.Unadvise) -> dict[str, Any]:
+        rollout = await self._live(command.rollout, "changed")
+
+        def withdraw(progress: Progress) -> list[Event]:
+            if command.advice not in progress.queue:
+                raise CommandRefused(
+                    f"advice {command.advice} is not in the queue of {rollout.spec.name}: it was "
+                    "delivered, withdrawn, or never given"
+                )
+            return [_said(AdviceWithdrawn, command, advice=command.advice)]
+
+        await rollout.recorder.decide(withdraw, durable=True)
+        return {"rollout": rollout.id}
+
+    async def _mark(self, command: commands.Mark | commands.Unmark) -> dict[str, Any]:
+        missing = await self.log.missing_actions(
+            command.rollout, [(ref.step, ref.ordinal) for ref in command.actions]
+        )
+        if missing:
+            step, ordinal = missing[0]
+            raise CommandRefused(f"there is no action {step}.{ordinal} to mark")
+        event: Event = (
+            _said(
+                Marked,
+                command,
+                actions=command.actions,
+                mark=command.mark,
+                code=command.code,
+                note=command.note,
+            )
+            if isinstance(command, commands.Mark)
+            else _said(Unmarked, command, actions=command.actions)
+        )
+        if live := self._running.get(command.rollout):
+            await live.recorder.record(event, durable=True)
+        else:
+            await self.log.append(event, durable=True)
+        return {"rollout": command.rollout}
+
+    async def _live(self, rollout: str, done_to: str) -> Rollout:
+        if rollout in self._running:
+            return self._running[rollout]
+        progress = await self._known(rollout)
+        if progress.state in FINAL_STATES:
+            raise CommandRefused(f"{_name(progress)} has {progress.state} and cannot be {done_to}")
+        raise CommandRefused(f"{_name(progress)} is not running in this core")
+
+    async def _known(self, rollout: str) -> Progress:
+        progress = await restore_progress(self.log, rollout)
+        if progress.spec is None:
+            raise UnknownName(f"there is no rollout {rollout!r}; apollo-tui ls shows them")
+        return progress
+
+
+def _said(kind: Callable[..., E], command: Any, **fields: Any) -> E:
+    """The event of a person's command: who, which rollout, under which id."""
+    return kind(rollout=command.rollout, by=command.by, command=command.command, **fields)
+
+
+def _answer(event: Event) -> dict[str, Any]:
+    if isinstance(event, AdviceQueued):
+        return {"rollout": event.rollout, "advice": event.advice}
+    return {"rollout": event.rollout}
+
+
+def _nth(command: str, number: int) -> str:
+    """The id under which the n-th rollout of one command is recorded."""
+    return command if number == 0 else f"{command}#{number}"
+
+
+def _name(progress: Progress) -> str:
+    return progress.spec.name if progress.spec else "the rollout"
