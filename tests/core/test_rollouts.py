@@ -27,7 +27,9 @@ print(json.dumps({"score": 10 * len(lines), "results": {"lines": len(lines)}}))
 """
 
 
-async def start(client: Client, tmp_path: Path, replies: list[dict[str, object]], **more: object) -> str:
+async def start(
+    client: Client, tmp_path: Path, replies: list[dict[str, object]], **more: object
+) -> str:
     number = uuid.uuid4().hex[:6]
     task = more.pop("task", None) or task_folder(tmp_path / f"task-{number}")
     model = script(tmp_path / f"{number}.jsonl", replies)
@@ -57,7 +59,9 @@ async def test_a_rollout_acts_is_scored_and_ends(home: Home, tmp_path: Path) -> 
     assert verify(home.database) == []
 
 
-async def test_the_logged_prompt_of_every_step_can_be_read_again(home: Home, tmp_path: Path) -> None:
+async def test_the_logged_prompt_of_every_step_can_be_read_again(
+    home: Home, tmp_path: Path
+) -> None:
     extra = "time_limit = 600\nstep_limit = 9"
     task = task_folder(tmp_path / "limited", extra=extra)
     async with core(home) as client:
@@ -180,7 +184,9 @@ async def test_marks_are_checked_superseded_and_never_lost(home: Home, tmp_path:
     assert events(home, rollout, "marked")[0]["by"] == "ana"
 
 
-async def test_a_command_repeated_under_its_id_does_nothing_twice(home: Home, tmp_path: Path) -> None:
+async def test_a_command_repeated_under_its_id_does_nothing_twice(
+    home: Home, tmp_path: Path
+) -> None:
     async with core(home) as client:
         rollout = await start(client, tmp_path, [bash("true", seconds=0.5, repeat=20)])
         command = uuid.uuid4().hex
@@ -201,7 +207,9 @@ async def test_a_command_repeated_under_its_id_does_nothing_twice(home: Home, tm
         assert [one["name"] for one in first["rollouts"]] == ["twice", "twice-2"]
 
 
-async def test_a_sick_rollout_ends_failed_and_its_neighbour_goes_on(home: Home, tmp_path: Path) -> None:
+async def test_a_sick_rollout_ends_failed_and_its_neighbour_goes_on(
+    home: Home, tmp_path: Path
+) -> None:
     async with core(home) as client:
         well = await start(client, tmp_path, [bash("true", seconds=0.2, repeat=5)])
         sick_task = task_folder(tmp_path / "sick")
@@ -232,8 +240,14 @@ async def test_unknown_tools_and_bad_arguments_are_observations(home: Home, tmp_
     assert len(events(home, rollout, "reminder_sent")) == 1
 
 
-async def test_a_second_reply_without_an_action_asks_the_annotator(home: Home, tmp_path: Path) -> None:
-    replies = [{"text": "May I use the test set?"}, {"text": "May I use the test set?"}, bash("true")]
+async def test_a_second_reply_without_an_action_asks_the_annotator(
+    home: Home, tmp_path: Path
+) -> None:
+    replies = [
+        {"text": "May I use the test set?"},
+        {"text": "May I use the test set?"},
+        bash("true"),
+    ]
     async with core(home) as client:
         rollout = await start(client, tmp_path, replies)
         row = await until(home, rollout, lambda row: row.state == "waiting")
@@ -308,7 +322,9 @@ async def test_a_home_148_characters_deep_works(tmp_path: Path) -> None:
         assert (await client.status())["version"]
 
 
-async def test_bad_requests_get_one_line_and_the_connection_lives(home: Home, tmp_path: Path) -> None:
+async def test_bad_requests_get_one_line_and_the_connection_lives(
+    home: Home, tmp_path: Path
+) -> None:
     async with core(home) as client:
         for method, params, said in (
             ("dance", {}, "does not know"),
@@ -329,7 +345,9 @@ async def test_bad_requests_get_one_line_and_the_connection_lives(home: Home, tm
         assert (await client.status())["rollouts"] == 0
 
 
-async def test_closing_the_core_leaves_a_rollout_to_the_next_one(home: Home, tmp_path: Path) -> None:
+async def test_closing_the_core_leaves_a_rollout_to_the_next_one(
+    home: Home, tmp_path: Path
+) -> None:
     async with core(home) as client:
         rollout = await start(client, tmp_path, [bash("echo x >> seen.txt", seconds=0.2, repeat=8)])
         await until(home, rollout, lambda row: row.step >= 2)
