@@ -130,9 +130,7 @@ class Agent:
             if queued is None:  # withdrawn meanwhile
                 continue
             await self.recorder.record(
-                AdviceDelivered(
-                    rollout=self.rollout, step=self.progress.step + 1, advice=advice
-                ),
+                AdviceDelivered(rollout=self.rollout, step=self.progress.step + 1, advice=advice),
                 durable=True,
             )
             self.messages.append(context.advice_message(queued.text))
@@ -146,9 +144,7 @@ class Agent:
 
     async def _waits(self, why: str) -> None:
         if not self.progress.paused:
-            await self.recorder.record(
-                StateChanged(rollout=self.rollout, state="waiting", why=why)
-            )
+            await self.recorder.record(StateChanged(rollout=self.rollout, state="waiting", why=why))
 
     # --- propose -------------------------------------------------------------------------------
 
@@ -226,9 +222,7 @@ class Agent:
                 thinking=_preview("".join(block.text for block in message.thinking)),
                 text=_preview(message.text),
                 actions=tuple(
-                    ActionSummary(
-                        tool=call.tool, call_id=call.id, arguments=summarise_call(call)
-                    )
+                    ActionSummary(tool=call.tool, call_id=call.id, arguments=summarise_call(call))
                     for call in message.actions
                 ),
                 model=self.model.name,
@@ -255,9 +249,7 @@ class Agent:
             )
             self.messages.append(context.reminder_message())
 
-    async def _discard(
-        self, step: int, attempt: int, seconds: float, cut: Interrupted
-    ) -> None:
+    async def _discard(self, step: int, attempt: int, seconds: float, cut: Interrupted) -> None:
         partial = "".join(self._partial)
         await self.recorder.record(
             StepDiscarded(

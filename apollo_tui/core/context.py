@@ -59,7 +59,9 @@ def task_message(task: Task, time_limit: float | None, step_limit: int | None) -
             f"Submissions: call eval to have the workspace scored, at most "
             f"{task.evaluation.submissions} times; the workspace is scored once more at the end."
         )
-    return UserMessage(text="\n\n".join([task.description.strip(), *(["\n".join(facts)] if facts else [])]))
+    return UserMessage(
+        text="\n\n".join([task.description.strip(), *(["\n".join(facts)] if facts else [])])
+    )
 
 
 def advice_message(text: str) -> UserMessage:

@@ -70,7 +70,9 @@ class _Core:
             await log.append(CoreStarted(version=__version__, pid=os.getpid(), at=now()))
             await supervisor.recover()
             async with await self._listen(supervisor):
-                logger.info("core %s of %s listens (pid %d)", __version__, self.home.path, os.getpid())
+                logger.info(
+                    "core %s of %s listens (pid %d)", __version__, self.home.path, os.getpid()
+                )
                 listening()
                 await self._ending.wait()
             logger.info("core ends; %d rollouts wait for the next one", supervisor.running)

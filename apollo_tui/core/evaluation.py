@@ -56,9 +56,9 @@ async def evaluate(
         await sandbox.launch(job)
         outcome = await sandbox.wait(job.id)
         size = 1 << 20
-        output = (
-            await sandbox.output(job.id, max(0, outcome.kept_bytes - size), size)
-        ).decode(errors="replace")
+        output = (await sandbox.output(job.id, max(0, outcome.kept_bytes - size), size)).decode(
+            errors="replace"
+        )
     except SandboxError as error:
         return Score(None, error=f"the evaluation could not run: {error.line}")
     finally:

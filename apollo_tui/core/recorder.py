@@ -25,9 +25,7 @@ class Recorder:
         self.progress = progress
         self._order = asyncio.Lock()
 
-    async def record(
-        self, *events: Event, texts: Iterable[str] = (), durable: bool = False
-    ) -> int:
+    async def record(self, *events: Event, texts: Iterable[str] = (), durable: bool = False) -> int:
         """Append in one transaction; returns the last seq once it is committed."""
         return await self.decide(lambda _: events, texts=texts, durable=durable)
 
@@ -42,7 +40,9 @@ class Recorder:
         counted from `progress` are unique). Choosing none writes nothing and returns 0."""
         async with self._order:
             stamped = [
-                event if event.at else event.model_copy(update={"at": max(now(), self.progress.last_at)})
+                event
+                if event.at
+                else event.model_copy(update={"at": max(now(), self.progress.last_at)})
                 for event in choose(self.progress)
             ]
             if not stamped:

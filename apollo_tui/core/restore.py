@@ -40,15 +40,11 @@ async def restore_messages(
         reply = AssistantMessage.model_validate_json(texts[progress.reply.message_ref])
         messages.append(reply)
         messages += [
-            context.observation_message(
-                reply, one.ordinal, texts[one.observation_ref], one.error
-            )
+            context.observation_message(reply, one.ordinal, texts[one.observation_ref], one.error)
             for one in observed
         ]
     messages += [
-        context.advice_message(said.text)
-        if said.source == "advice"
-        else context.reminder_message()
+        context.advice_message(said.text) if said.source == "advice" else context.reminder_message()
         for said in progress.said
     ]
     return system, tools, messages

@@ -159,9 +159,7 @@ class Rollout:
         except ApolloError as error:
             logger.warning("rollout %s: its sandbox could not be removed: %s", self.id, error.line)
             return
-        await self.recorder.record(
-            SandboxRemoved(rollout=self.id, identity=self.sandbox.identity)
-        )
+        await self.recorder.record(SandboxRemoved(rollout=self.id, identity=self.sandbox.identity))
 
     async def _left_by_the_core(self) -> None:
         """The core stops: a model call that was cut off is said to be; everything else goes on."""
@@ -269,6 +267,7 @@ class Rollout:
             return ToolResult(text, "failed", summary="no hint", error=True)
         await self.recorder.record(HintViewed(rollout=self.id, step=self.progress.step))
         return ToolResult(
-            f"success=true observation_type=hint\n{hint}", summary="viewed the hint",
+            f"success=true observation_type=hint\n{hint}",
+            summary="viewed the hint",
             lines=hint.count("\n") + 1,
         )

@@ -179,9 +179,11 @@ class Supervisor:
     async def _pause(self, command: commands.Pause) -> dict[str, Any]:
         rollout = await self._live(command.rollout, "paused")
         await rollout.recorder.decide(
-            lambda progress: []
-            if progress.paused and not command.now
-            else [_said(Paused, command, now=command.now)],
+            lambda progress: (
+                []
+                if progress.paused and not command.now
+                else [_said(Paused, command, now=command.now)]
+            ),
             durable=True,
         )
         rollout.channel.pause(command.now)
@@ -193,9 +195,7 @@ class Supervisor:
             await rollout.recorder.record(_said(Resumed, command), durable=True)
             rollout.channel.resume()
             return {"rollout": rollout.id}
-        recorder = Recorder(
-            self.log, command.rollout, await self._known(command.rollout)
-        )
+        recorder = Recorder(self.log, command.rollout, await self._known(command.rollout))
         if recorder.progress.state != "stopped":
             raise CommandRefused(
                 f"{_name(recorder.progress)} has {recorder.progress.state} and cannot go on"
@@ -215,9 +215,7 @@ class Supervisor:
     async def _advise(self, command: commands.Advise) -> dict[str, Any]:
         rollout = await self._live(command.rollout, "advised")
         if rollout.spec.hands_off:
-            raise CommandRefused(
-                f"{rollout.spec.name} is hands-off: a control run takes no advice"
-            )
+            raise CommandRefused(f"{rollout.spec.name} is hands-off: a control run takes no advice")
         given = 0
 
         def queue(progress: Progress) -> list[Event]:
