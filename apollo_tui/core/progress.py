@@ -33,9 +33,8 @@ from apollo_tui.log.events import (
     StepDiscarded,
     StopRequested,
 )
+from apollo_tui.log.states import WORKING_STATES
 from apollo_tui.log.types import RolloutSpec, TextRef
-
-WORKING_STATES = frozenset({"running", "summarising", "evaluating"})
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ from apollo_tui.log.events import (
     StopRequested,
     Unmarked,
 )
+from apollo_tui.log.states import FINAL_STATES
 from apollo_tui.log.store import Log
-from apollo_tui.log.types import FINAL_STATES, RolloutSpec
+from apollo_tui.log.types import RolloutSpec
 from apollo_tui.models.choose import choose_model
 from apollo_tui.paths import Home
 from apollo_tui.sandbox import Sandbox, SandboxSpec

@@ -112,17 +112,7 @@ class Follow(Value):
 
 
 Command = Annotated[
-    Run
-    | Pause
-    | Resume
-    | Stop
-    | Advise
-    | Unadvise
-    | Mark
-    | Unmark
-    | Status
-    | Shutdown
-    | Follow,
+    Run | Pause | Resume | Stop | Advise | Unadvise | Mark | Unmark | Status | Shutdown | Follow,
     Field(discriminator="method"),
 ]
 

@@ -6,8 +6,18 @@ millisecond, so it is read where it is needed and no list of all steps is ever h
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+from apollo_tui.errors import LogCorrupt, UnknownName, UsageError
+from apollo_tui.log.rebuild import rebuild_prompt
+from apollo_tui.log.schema import version_of, what_is_wrong
+from apollo_tui.log.states import WORKING_STATES
+from apollo_tui.log.texts import decompress
 
 EntryKind = Literal["thinking", "action", "advice", "submission", "question", "notice"]
 
@@ -121,19 +131,318 @@ class AdviceRow:
     delivered_step: int | None
 
 
-# class History:
-#     """A read-only connection. Cheap to open; use it from one thread."""
-#     def __init__(self, database: Path) -> None            # LogTooNew, LogCorrupt; empty when the file is not there yet
-#     def rollouts(self) -> list[RolloutRow]                 # oldest first
-#     def rollout(self, id: str) -> RolloutRow | None
-#     def find(self, given: str) -> RolloutRow               # id, name or unique prefix; UnknownName lists what is there
-#     def entries(self, rollout: str, first: int, count: int) -> list[Entry]   # n from `first` on, at most count
-#     def entry_of_step(self, rollout: str, step: int, ordinal: int = 0) -> int | None   # the n where it begins
-#     def landmark(self, rollout: str, n: int, direction: Literal[1, -1]) -> int | None  # next mark, error, advice, submission
-#     def landmark_map(self, rollout: str, buckets: int) -> list[str]   # per bucket: "attention" "mark" "submission" "error" "advice" "" in that precedence
-#     def action(self, rollout: str, step: int, ordinal: int) -> ActionDetail | None
-#     def advice(self, rollout: str) -> list[AdviceRow]
-#     def events(self, rollout: str | None, after: int = 0, limit: int = 500) -> list[dict[str, Any]]  # seq, at, kind, rollout + own fields
-#     def prompt(self, rollout: str, step: int) -> str       # the exact JSON of the Prompt that was sent at that step
-#     def last_seq(self) -> int
-#     def close(self) -> None
+ROLLOUT_COLUMNS = (
+    "id, name, task, model, sandbox, isolated, state, why, step, actions, marks, errors, score,"
+    " cost_usd, cost_complete, tokens_in, tokens_cached, tokens_out, created_at, started_at,"
+    " ended_at, last_seq, last_at, entries, queued_advice, submissions, max_submissions,"
+    " time_limit, step_limit, usd_limit, worked_us, in_flight, group_name, tags, hands_off, parent"
+)
+
+_ENTRIES = """
+SELECT e.n, e.kind, e.seq, e.at, e.step, e.ordinal, e.annotator, e.text, e.head, e.score,
+       s.thinking, s.text, d.text, d.state,
+       a.tool, a.arguments, a.state, a.disposition, a.exit_code, a.seconds, a.started_at,
+       a.summary, a.lines, a.added, a.removed, a.synthetic, a.error,
+       m.mark, m.code, m.note, m.annotator, m.at
+FROM entries e
+LEFT JOIN steps s ON e.kind = 'thinking' AND s.rollout = e.rollout AND s.step = e.step
+LEFT JOIN advice d ON e.kind = 'advice' AND d.rollout = e.rollout
+     AND d.advice = CAST(e.head AS INTEGER)
+LEFT JOIN actions a ON e.kind = 'action' AND a.rollout = e.rollout AND a.step = e.step
+     AND a.ordinal = e.ordinal
+LEFT JOIN marks m ON e.kind = 'action' AND m.rollout = e.rollout AND m.step = e.step
+     AND m.ordinal = e.ordinal AND m.seq = (
+         SELECT max(seq) FROM marks x WHERE x.rollout = e.rollout AND x.step = e.step
+         AND x.ordinal = e.ordinal)
+WHERE e.rollout = ?
+"""
+
+_PRECEDENCE = {"attention": 4, "mark": 3, "submission": 2, "error": 1, "advice": 0}
+_MOST_LANDMARKS = 20_000  # a map has a few hundred cells; beyond this it is sampled
+
+
+def rollout_row(row: tuple[Any, ...]) -> RolloutRow:
+    """A row of ROLLOUT_COLUMNS as values."""
+    values = list(row)
+    values[5] = bool(values[5])
+    values[14] = bool(values[14])
+    group, tags, hands_off, parent = values[32:36]
+    return RolloutRow(
+        *values[:30],
+        worked=values[30] / 1e6,
+        working=values[6] in WORKING_STATES,
+        in_flight=values[31],
+        group=group,
+        tags=tuple(json.loads(tags)),
+        hands_off=bool(hands_off),
+        parent=parent,
+    )
+
+
+class History:
+    """A read-only connection to the log. Cheap to open; use it from one thread.
+
+    A log that does not exist yet reads as empty, and is picked up once it is there.
+    """
+
+    def __init__(self, database: Path) -> None:
+        """Raises LogTooNew or LogCorrupt."""
+        self._path = database
+        self._connection: sqlite3.Connection | None = None
+        self._open()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection | None:
+        if self._connection is not None:
+            return self._connection
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            return None
+        try:
+            db = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise what_is_wrong(error, self._path) from error
+        try:
+            db.execute("PRAGMA query_only = 1")
+            version = version_of(db, self._path)
+        except sqlite3.Error as error:
+            db.close()
+            raise what_is_wrong(error, self._path) from error
+        except BaseException:
+            db.close()
+            raise
+        if version == 0:  # a core is making it at this moment
+            db.close()
+            return None
+        self._connection = db
+        return db
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        db = self._open()
+        if db is None:
+            return []
+        try:
+            return db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise what_is_wrong(error, self._path) from error
+
+    # --- rollouts ------------------------------------------------------------------------------
+
+    def rollouts(self) -> list[RolloutRow]:
+        """All rollouts, oldest first."""
+        query = f"SELECT {ROLLOUT_COLUMNS} FROM rollouts ORDER BY created_at, id"
+        return [rollout_row(row) for row in self._rows(query)]
+
+    def rollout(self, rollout: str) -> RolloutRow | None:
+        """One rollout by its id."""
+        rows = self._rows(f"SELECT {ROLLOUT_COLUMNS} FROM rollouts WHERE id = ?", rollout)
+        return rollout_row(rows[0]) if rows else None
+
+    def find(self, given: str) -> RolloutRow:
+        """A rollout by id, name, or unique prefix of either; raises UnknownName or UsageError."""
+        rows = self.rollouts()
+        for row in rows:
+            if given in (row.id, row.name):
+                return row
+        matching = [
+            row
+            for row in rows
+            if given and (row.name.startswith(given) or row.id.startswith(given))
+        ]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            some = ", ".join(row.name for row in matching[:5])
+            raise UsageError(f"{given!r} could be {some}; write more of the name")
+        known = ", ".join(row.name for row in rows[-8:]) or "none yet"
+        raise UnknownName(f"there is no rollout {given!r}; there is: {known}")
+
+    # --- the transcript ------------------------------------------------------------------------
+
+    def entries(self, rollout: str, first: int, count: int) -> list[Entry]:
+        """At most `count` entries, from number `first` on."""
+        query = f"{_ENTRIES} AND e.n >= ? ORDER BY e.n LIMIT ?"
+        return [_entry(row) for row in self._rows(query, rollout, first, count)]
+
+    def entry_of_step(self, rollout: str, step: int, ordinal: int = 0) -> int | None:
+        """The number of the entry where a step begins, or of one of its actions."""
+        query = (
+            "SELECT n FROM entries WHERE rollout = ? AND step = ? AND ordinal >= ?"
+            " AND kind IN ('thinking', 'action') ORDER BY ordinal, n LIMIT 1"
+        )
+        rows = self._rows(query, rollout, step, ordinal)
+        return int(rows[0][0]) if rows else None
+
+    def landmark(self, rollout: str, n: int, direction: Literal[1, -1]) -> int | None:
+        """The next mark, error, advice, submission or question after (or before) entry `n`."""
+        sign, order = (">", "ASC") if direction == 1 else ("<", "DESC")
+        query = (
+            f"SELECT n FROM entries INDEXED BY landmarks WHERE rollout = ? AND landmark != ''"
+            f" AND n {sign} ? ORDER BY n {order} LIMIT 1"
+        )
+        rows = self._rows(query, rollout, n)
+        return int(rows[0][0]) if rows else None
+
+    def landmark_map(self, rollout: str, buckets: int) -> list[str]:
+        """The whole transcript in `buckets` cells, each the weightiest landmark in it or ""."""
+        row = self.rollout(rollout)
+        cells = [""] * buckets
+        if row is None or not row.entries or not buckets:
+            return cells
+        query = (
+            "SELECT n, landmark FROM entries INDEXED BY landmarks"
+            " WHERE rollout = ? AND landmark != '' LIMIT ?"
+        )
+        for n, landmark in self._rows(query, rollout, _MOST_LANDMARKS):
+            cell = min(buckets - 1, (n - 1) * buckets // row.entries)
+            if _PRECEDENCE.get(landmark, -1) > _PRECEDENCE.get(cells[cell], -1):
+                cells[cell] = landmark
+        return cells
+
+    def action(self, rollout: str, step: int, ordinal: int) -> ActionDetail | None:
+        """Everything about one action."""
+        query = f"{_ENTRIES} AND e.step = ? AND e.ordinal = ? AND e.kind = 'action'"
+        rows = self._rows(query, rollout, step, ordinal)
+        details = self._rows(
+            "SELECT s.message_ref, s.model, s.tokens_in, s.tokens_cached, s.tokens_out, s.cost_usd,"
+            " s.seconds, a.observation_ref, a.output_ref FROM steps s JOIN actions a USING"
+            " (rollout, step) WHERE rollout = ? AND step = ? AND ordinal = ?",
+            *(rollout, step, ordinal),
+        )
+        if not rows or not details:
+            return None
+        message_ref, model, read, cached, written, cost, seconds, observed, output = details[0]
+        message = json.loads(self._text(message_ref))
+        call = message["actions"][ordinal - 1]
+        return ActionDetail(
+            entry=_entry(rows[0]),
+            thinking="".join(block["text"] for block in message["thinking"]),
+            text=message["text"],
+            arguments=call["malformed"]
+            or json.dumps(call["arguments"], indent=2, ensure_ascii=False),
+            observation=self._text(observed) if observed else "",
+            output=self._text(output) if output else None,
+            model=model,
+            tokens_in=read,
+            tokens_cached=cached,
+            tokens_out=written,
+            cost_usd=cost,
+            step_seconds=seconds,
+        )
+
+    def thinking(self, rollout: str, step: int) -> tuple[str, str]:
+        """The whole thinking and text of a step."""
+        rows = self._rows(
+            "SELECT message_ref FROM steps WHERE rollout = ? AND step = ?", rollout, step
+        )
+        if not rows:
+            return "", ""
+        message = json.loads(self._text(rows[0][0]))
+        return "".join(block["text"] for block in message["thinking"]), message["text"]
+
+    def advice(self, rollout: str) -> list[AdviceRow]:
+        """All advice of a rollout, in the order it was given."""
+        query = (
+            "SELECT advice, annotator, text, state, queued_at, delivered_step FROM advice"
+            " WHERE rollout = ? ORDER BY advice"
+        )
+        return [AdviceRow(*row) for row in self._rows(query, rollout)]
+
+    def scores(self, rollout: str) -> list[tuple[int, float | None]]:
+        """Each evaluation's step and score, in order."""
+        query = "SELECT step, score FROM evaluations WHERE rollout = ? ORDER BY seq"
+        return [(row[0], row[1]) for row in self._rows(query, rollout)]
+
+    # --- the log itself ------------------------------------------------------------------------
+
+    def events(self, rollout: str | None, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
+        """The next events after a seq as plain objects: seq, at, kind, rollout, own fields."""
+        where, values = ("id > ?", (after, limit))
+        if rollout is not None:
+            where, values = ("rollout = ? AND id > ?", (rollout, after, limit))  # type: ignore[assignment]
+        rows = self._rows(
+            f"SELECT id, at, kind, rollout, payload FROM events WHERE {where} ORDER BY id LIMIT ?",
+            *values,
+        )
+        return [
+            {"seq": seq, "at": at, "kind": kind, "rollout": of}
+            | {
+                name: value
+                for name, value in json.loads(payload).items()
+                if name not in ("at", "kind", "rollout")
+            }
+            for seq, at, kind, of, payload in rows
+        ]
+
+    def prompt(self, rollout: str, step: int) -> str:
+        """The exact JSON of the prompt that was sent at a step. Raises UnknownName."""
+        db = self._open()
+        if db is None:
+            raise UnknownName(f"there is no log at {self._path}")
+        return rebuild_prompt(db, self.texts, rollout, step)
+
+    def last_seq(self) -> int:
+        rows = self._rows("SELECT max(id) FROM events")
+        return int(rows[0][0] or 0) if rows else 0
+
+    def texts(self, refs: Iterable[str]) -> dict[str, str]:
+        """Texts by their hashes. Raises LogCorrupt when one is missing."""
+        return {ref: self._text(ref) for ref in refs}
+
+    def _text(self, ref: str) -> str:
+        rows = self._rows("SELECT data FROM texts WHERE hash = ?", ref)
+        if not rows:
+            raise LogCorrupt(
+                f"{self._path} lacks the text {ref}; see what else with: apollo-tui verify"
+            )
+        return decompress(rows[0][0])
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    n, kind, seq, at, step, ordinal, by, text, head, score = row[:10]
+    thinking, said, advice, advice_state = row[10:14]
+    if kind == "thinking":
+        text = thinking or said or ""
+    elif kind == "advice":
+        text = advice or ""
+    entry = {
+        "n": n,
+        "kind": kind,
+        "seq": seq,
+        "at": at,
+        "step": step,
+        "ordinal": ordinal,
+        "by": by,
+        "text": text,
+        "head": head,
+        "score": score,
+    }
+    if kind == "advice":
+        entry["state"] = advice_state or ""
+    if kind == "action" and row[14] is not None:
+        names = (
+            "tool",
+            "arguments",
+            "state",
+            "disposition",
+            "exit_code",
+            "seconds",
+            "started_at",
+            "summary",
+            "lines",
+            "added",
+            "removed",
+            "synthetic",
+            "error",
+        )
+        entry |= dict(zip(names, row[14:27], strict=True))
+        entry["synthetic"], entry["error"] = bool(row[25]), bool(row[26])
+        if row[27] is not None:
+            marks = ("mark", "code", "note", "mark_by", "mark_at")
+            entry |= dict(zip(marks, row[27:32], strict=True))
+    return Entry(**entry)

@@ -33,7 +33,6 @@ State = Literal[
     "failed",
     "stopped",
 ]
-FINAL_STATES: frozenset[str] = frozenset({"finished", "failed", "stopped"})
 
 Disposition = Literal[
     "completed",  # it ran to its end, whatever its exit code
@@ -175,7 +174,9 @@ class RolloutSpec(Value):
     """Everything that decides how a rollout runs; changed only by events."""
 
     task: Task
-    model: str  # as the person wrote it: a configured name, or api:NAME[@BASE_URL], or scripted:FILE
+    model: (
+        str  # as the person wrote it: a configured name, or api:NAME[@BASE_URL], or scripted:FILE
+    )
     sandbox: Literal["docker", "bubblewrap", "plain"]
     isolated: bool
     name: str
