@@ -1,0 +1,331 @@
+"""The host's half of the job protocol: hand a job over, wait for its outcome, read its output.
+
+The other half is `inside/runner.py`, whose docstring lists the files they meet in. Everything here
+is read from those files, so a core that has just started knows as much as the one that died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from apollo_tui.errors import SandboxError
+from apollo_tui.sandbox import Job, Outcome
+from apollo_tui.sandbox.hangup import Hangup
+
+INSIDE = Path(__file__).parent / "inside"
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SETTLING = 1.0  # seconds a kernel may need to close the files of a process that died
+
+State = Literal["running", "unclaimed", "unknown"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `serve` is told once, at its start. Paths are as the sandbox sees them."""
+
+    workspace: str
+    tmp: str
+    uid: int | None = None  # None: the job runs as the runner's own user
+    gid: int | None = None
+    environment: Mapping[str, str] | None = None
+    processes: int | None = None  # a limit per user, where no cgroup limits them
+    memory: int | None = None  # bytes a single process may allocate, where no cgroup limits them
+
+
+class Spool:
+    """One spool folder, seen from the host.
+
+    `shared` opens its files to a runner that is another user; the folder above it must then keep
+    everybody else out.
+    """
+
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        self.folder = folder
+        self.own = folder / ".serve"
+        self._folder_mode = 0o777 if shared else 0o700
+        self._file_mode = 0o666 if shared else 0o600
+
+    # --- serve -----------------------------------------------------------------------------------
+
+    def prepare(self, config: Config) -> None:
+        """Make the spool ready for a `serve`. Blocks."""
+        for folder in (self.folder, self.own, self.own / "queue"):
+            self._make_folder(folder)
+        for fifo in ("alive", "ready", "wake"):
+            self._make_fifo(self.own / fifo)
+        settings = asdict(config) | {"environment": dict(config.environment or {})}
+        self._write(self.own / "config.json", settings)
+
+    def serving(self) -> bool:
+        """Whether a `serve` lives on this spool. Blocks for an instant."""
+        return _is_locked(self.own / "lock")
+
+    def server(self) -> int | None:
+        """The pid of the `serve` that lives on this spool, as it sees itself. Blocks."""
+        if not self.serving():
+            return None
+        try:
+            return int(_read(self.own / "lock"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    @property
+    def ready(self) -> Path:
+        """The FIFO that gets a byte when a `serve` that was started takes jobs."""
+        return self.own / "ready"
+
+    def wake(self) -> None:
+        _poke(self.own / "wake")
+
+    # --- one job ---------------------------------------------------------------------------------
+
+    async def launch(self, job: Job) -> None:
+        await asyncio.to_thread(self._hand_over, job)
+
+    async def wait(self, job_id: str) -> Outcome:
+        """The outcome, as soon as there is one.
+
+        Raises SandboxError when no such job was handed over, and when the sandbox ended before the
+        job was begun (it will then never run).
+        """
+        folder = self._job(job_id)
+        hung_up = False
+        while True:
+            changed = asyncio.Event()
+            try:
+                with Hangup(folder / "alive", changed) as job, Hangup(self.own / "alive", changed):
+                    state = await (self._settled(job_id) if hung_up else self.outcome(job_id))
+                    if isinstance(state, Outcome):
+                        return state
+                    if state == "unknown":
+                        raise FileNotFoundError
+                    if state == "unclaimed" and not await asyncio.to_thread(self.serving):
+                        await asyncio.to_thread(self._withdraw, job_id)
+                        continue
+                    await changed.wait()
+                    hung_up = job.happened
+            except FileNotFoundError as error:
+                raise SandboxError(f"no job {job_id} was handed over in {self.folder}") from error
+
+    async def outcome(self, job_id: str) -> Outcome | State:
+        return await asyncio.to_thread(self._outcome, job_id)
+
+    async def kill(self, job_id: str, grace: float) -> None:
+        await asyncio.to_thread(self._kill, job_id, grace)
+
+    async def kill_all(self) -> None:
+        """End the processes of every job, and return when none is left."""
+        await asyncio.to_thread(self._kill_all)
+
+    async def output(self, job_id: str, start: int, size: int) -> bytes:
+        return await asyncio.to_thread(self._output, job_id, start, size)
+
+    # --- what the files say (blocking) -------------------------------------------------------------
+
+    def _hand_over(self, job: Job) -> None:
+        folder = self._job(job.id)
+        if (folder / "claim").exists():
+            return
+        if not self.serving():
+            raise SandboxError(
+                f"the sandbox of {self.folder.parent} does not run; job {job.id} waits"
+            )
+        if not (folder / "spec.json").exists():
+            self._make_folder(folder)
+            self._make_fifo(folder / "alive")
+            self._make_fifo(folder / "control")
+            spec = asdict(job) | {
+                "arguments": dict(job.arguments),
+                "environment": dict(job.environment),
+            }
+            self._write(folder / "spec.json", spec)
+            _sync_folder(self.folder)
+        queued = self.own / "queue" / job.id
+        queued.touch()
+        self.wake()
+
+    def _outcome(self, job_id: str) -> Outcome | State:
+        folder = self._job(job_id)
+        if not (folder / "spec.json").exists():
+            return "unknown"
+        if (outcome := self._recorded(folder)) is not None:
+            return outcome
+        if not (folder / "claim").exists():
+            return "unclaimed"
+        if _is_locked(folder / "claim"):
+            return "running"
+        # The runner may have written its outcome and gone between the two looks.
+        return self._recorded(folder) or self._lost(folder)
+
+    async def _settled(self, job_id: str) -> Outcome | State:
+        """What is true after a hang-up: a dead runner's lock goes an instant after its FIFO."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _SETTLING
+        while True:
+            state = await self.outcome(job_id)
+            if state != "running" or loop.time() > until:
+                return state
+            await asyncio.sleep(0.005)
+
+    def _recorded(self, folder: Path) -> Outcome | None:
+        try:
+            text = _read(folder / "rc.json")
+        except FileNotFoundError:
+            return None
+        try:
+            return Outcome(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise SandboxError(f"{folder / 'rc.json'} is not an outcome: {error}") from error
+
+    def _lost(self, folder: Path) -> Outcome:
+        claim: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            claim = json.loads(_read(folder / "claim"))
+        if claim.get("withdrawn"):
+            return Outcome("lost", error="the sandbox ended before this began; nothing was run")
+        size = 0
+        with contextlib.suppress(OSError):
+            size = (folder / "output").stat().st_size
+        at = int(claim.get("at", 0))
+        return Outcome("lost", started_at=at, output_bytes=size, kept_bytes=size)
+
+    def _withdraw(self, job_id: str) -> None:
+        """Claim a job that no `serve` is there to claim, so that none ever will."""
+        folder = self._job(job_id)
+        mine = folder / "withdrawn.new"
+        self._write(mine, {"withdrawn": True})
+        with contextlib.suppress(FileExistsError):
+            os.link(mine, folder / "claim")
+        mine.unlink()
+
+    def _kill(self, job_id: str, grace: float) -> None:
+        folder = self._job(job_id)
+        if not (folder / "spec.json").exists():
+            return
+        self._write(folder / "kill", {"grace": grace})
+        _poke(folder / "control")
+        if not (folder / "claim").exists() and not self.serving():
+            self._withdraw(job_id)
+
+    def _kill_all(self) -> None:
+        if not self.folder.exists():
+            return
+        living = [
+            folder
+            for folder in self.folder.iterdir()
+            if _JOB_ID.fullmatch(folder.name) and _is_locked(folder / "claim")
+        ]
+        for folder in living:
+            self._kill(folder.name, 0)
+        for folder in living:
+            _wait_until_unlocked(folder / "claim")
+
+    def _output(self, job_id: str, start: int, size: int) -> bytes:
+        folder = self._job(job_id)
+        recorded = self._recorded(folder)
+        try:
+            with os.fdopen(_open_file(folder / "output"), "rb") as file:
+                end = recorded.kept_bytes if recorded else os.fstat(file.fileno()).st_size
+                file.seek(start)
+                left = max(0, end - start)
+                return file.read(left if size < 0 else min(size, left))
+        except FileNotFoundError:
+            return b""
+
+    # --- making files ------------------------------------------------------------------------------
+
+    def _job(self, job_id: str) -> Path:
+        if not _JOB_ID.fullmatch(job_id):
+            raise SandboxError(f"{job_id!r} cannot be a job's id: it would not be a safe file name")
+        return self.folder / job_id
+
+    def _make_folder(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(self._folder_mode)
+
+    def _make_fifo(self, path: Path) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(path)
+        path.chmod(self._file_mode)
+
+    def _write(self, path: Path, value: Mapping[str, Any]) -> None:
+        """All of it or nothing, and on the disk before this returns."""
+        new = path.with_name(path.name + ".new")
+        with new.open("w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), self._file_mode)
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+        _sync_folder(path.parent)
+
+
+def _open_file(path: Path) -> int:
+    """Open a regular file and nothing else: where the job shares the runner's user it could have
+    put a link or a pipe there."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise SandboxError(f"{path} is no regular file; somebody changed the spool")
+
+
+def _read(path: Path) -> str:
+    with os.fdopen(_open_file(path), "rb") as file:
+        return file.read().decode("utf-8", "replace")
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        fd = _open_file(path)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _wait_until_unlocked(path: Path) -> None:
+    fd = _open_file(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+def _poke(path: Path) -> None:
+    """Write a byte to a FIFO if somebody listens; who does not will look by himself."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENOENT):
+            return
+        raise
+    try:
+        with contextlib.suppress(BlockingIOError):
+            os.write(fd, b"1")
+    finally:
+        os.close(fd)
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
