@@ -1,0 +1,323 @@
+"""ApolloApp: the console as a Textual application. What it holds is shared by its screens."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import PurePath
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
+from textual.screen import Screen
+
+from apollo_tui.client import Appended, Client, CoreBack, CoreGone, Streamed, who_am_i
+from apollo_tui.errors import ApolloError
+from apollo_tui.log.read import History
+from apollo_tui.paths import Home
+from apollo_tui.screens.glyphs import Glyphs, glyphs_here
+from apollo_tui.screens.link import Heard, Link, Order
+from apollo_tui.screens.marks import Marks, Request
+from apollo_tui.screens.palette import Palette
+from apollo_tui.screens.streams import Streams
+from apollo_tui.screens.supervising import SupervisingScreen
+from apollo_tui.screens.themes import DAY, NIGHT, THEMES
+
+REPAINT = 0.1
+"""Seconds between repaints for what comes from the core: at most ten a second."""
+
+
+class ApolloApp(App[int]):
+    """`connect=False` shows history only; `clock` gives UTC µs; `disk` free bytes of the home."""
+
+    TITLE = "apollo"
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        "app.tcss",
+        "console.tcss",
+        "rollout.tcss",
+        "help.tcss",
+    ]
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "detach", "detach", show=False, priority=True, id="detach"),
+    ]
+
+    def __init__(
+        self,
+        home: Home,
+        annotator: str,
+        *,
+        connect: bool = True,
+        clock: Callable[[], int] | None = None,
+        disk: Callable[[], int | None] | None = None,
+        glyphs: Glyphs | None = None,
+    ) -> None:
+        super().__init__()
+        self.home = home
+        self.annotator = annotator
+        self.history = History(home.database)
+        self.marks = Marks(annotator)
+        self.streams = Streams()
+        self.glyphs = glyphs or glyphs_here()
+        self.drafts: dict[tuple[str, str], str] = {}
+        self.error = ""  # one line, until the next key
+        self.said = ""  # one line about the last act, until the next key
+        self.core = ""  # what there is to say about the core; "" when all is well
+        self.core_gone = not connect
+        self._connect = connect
+        self._clock = clock or (lambda: time.time_ns() // 1000)
+        self._disk = disk or self._free_bytes
+        self._link = Link(Client(home, annotator), self._hear)
+        self._changed: set[str] = set()
+        self._streamed: set[str] = set()
+        self._painted = 0.0
+        self._painting = False
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = NIGHT.name
+        self.palette = Palette(NIGHT, colour=not self.no_color)
+
+    def now(self) -> int:
+        """UTC microseconds."""
+        return self._clock()
+
+    def free_bytes(self) -> int | None:
+        return self._disk()
+
+    def _free_bytes(self) -> int | None:
+        try:
+            return shutil.disk_usage(self.home.path).free
+        except OSError:
+            return None
+
+    # --- from start to end ---------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        from apollo_tui.screens.console import ConsoleScreen
+
+        self.theme_changed_signal.subscribe(self, lambda _: self._take_theme())
+        if not self._connect:
+            self.core = "no core, reading history"
+        self.push_screen(ConsoleScreen())
+        self.set_interval(60, self._minute)
+        if self._connect:
+            self.call_after_refresh(self._begin_link)
+
+    def _begin_link(self) -> None:
+        self.run_worker(self._link.follow(), name="follow", exit_on_error=True)
+        self.run_worker(self._link.deliver(), name="deliver", exit_on_error=True)
+
+    def _minute(self) -> None:
+        """Ages are shown in minutes, so nothing runs faster than this when all is quiet."""
+        if self.core == "core back":
+            self.core = ""
+        self.read(None)
+
+    async def leave(self) -> None:
+        await self._link.close()
+        self.history.close()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key) and (self.error or self.said):
+            self.error = self.said = ""
+            self._footer()
+        await super().on_event(event)
+
+    def action_detach(self) -> None:
+        self.exit(0)
+
+    def action_help(self) -> None:
+        from apollo_tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    # --- what comes from the core --------------------------------------------------------------
+
+    def _hear(self, heard: Heard) -> None:
+        match heard:
+            case Appended():
+                self._changed.update(heard.rollouts or ("",))
+            case Streamed():
+                self.streams.add(heard)
+                self._streamed.add(heard.rollout)
+            case CoreGone():
+                at = time.strftime("%H:%M", time.localtime(self.now() / 1e6))
+                self.core, self.core_gone = f"core gone {at}, reading history", True
+                self._why_gone = heard.why
+                self.streams.forget()
+                self._changed.add("")
+            case CoreBack():
+                self.core, self.core_gone = "core back", False
+                self._changed.add("")
+        self._repaint_soon()
+
+    def _repaint_soon(self) -> None:
+        if self._painting:
+            return
+        self._painting = True
+        wait = max(0.0, self._painted + REPAINT - time.monotonic())
+        self.set_timer(wait or 0.001, self._repaint)
+
+    def _repaint(self) -> None:
+        self._painting = False
+        self._painted = time.monotonic()
+        changed, self._changed = self._changed, set()
+        streamed, self._streamed = self._streamed - changed, set()
+        if changed:
+            self.read(None if "" in changed else changed)
+        if streamed and isinstance(self.screen, SupervisingScreen):
+            self.screen.stream(streamed)
+
+    def read(self, rollouts: set[str] | None) -> None:
+        """Have the screen read from the log what may have changed."""
+        screen = self.screen
+        if not isinstance(screen, SupervisingScreen):
+            self._changed.update(rollouts or ("",))
+            return
+        try:
+            screen.read(rollouts)
+        except ApolloError as error:
+            self.complain(error.line)
+
+    # --- what goes to the core -----------------------------------------------------------------
+
+    def can_command(self) -> bool:
+        """Whether the core can be told anything now; else says why not."""
+        if self.core_gone:
+            self.complain(
+                "the core is gone: nothing can be changed until it is back; "
+                ": start the core brings it back"
+            )
+        return not self.core_gone
+
+    def command(
+        self,
+        send: Callable[[Client], Awaitable[Any]],
+        *,
+        done: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Ask the core; a refusal is shown in the footer."""
+        self._link.send(
+            Order(send, done or (lambda _: None), lambda error: self.complain(error.line))
+        )
+
+    def send_marks(self, requests: Iterable[Request]) -> None:
+        """Send marks on their way; they are shown at once."""
+        for request in requests:
+            self._send_marks(request)
+        self._marks_changed()
+
+    def _send_marks(self, request: Request) -> None:
+        async def send(client: Client) -> None:
+            mark = request.mark
+            if mark.kind:
+                await client.mark(
+                    request.rollout,
+                    request.places,
+                    mark.kind,
+                    code=mark.code,
+                    note=mark.note,
+                )
+            else:
+                await client.unmark(request.rollout, request.places)
+
+        def done(_: Any) -> None:
+            self.marks.arrived(request)
+            self.read({request.rollout})
+            self._footer()
+
+        def refused(error: ApolloError) -> None:
+            self.marks.refused(request)
+            self._marks_changed()
+            self.complain(error.line)
+
+        self._link.send(Order(send, done, refused))
+
+    def _marks_changed(self) -> None:
+        if isinstance(self.screen, SupervisingScreen):
+            self.screen.marks_changed()
+            self.screen.draw_footer()
+
+    def complain(self, message: str) -> None:
+        """One line in the footer, which stays until a key."""
+        self.error = message
+        self._footer()
+
+    def _footer(self) -> None:
+        if isinstance(self.screen, SupervisingScreen):
+            try:
+                self.screen.draw_footer()
+            except NoMatches:  # it has not been composed yet, and draws its footer then
+                return
+
+    def action_start_core(self) -> None:
+        async def start(client: Client) -> None:
+            await client.open(start=True)
+
+        if self.core_gone:
+            self.command(start)
+
+    # --- looks ---------------------------------------------------------------------------------
+
+    def _take_theme(self) -> None:
+        self.palette = Palette(self.current_theme, colour=not self.no_color)
+        for widget in self.screen.walk_children():
+            widget.refresh()
+
+    def action_day(self) -> None:
+        self.theme = DAY.name
+
+    def action_night(self) -> None:
+        self.theme = NIGHT.name
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every action of the screen, then what concerns the whole program."""
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if (
+                active.node is screen
+                and binding.description
+                and binding.action != "app.command_palette"
+            ):
+                yield SystemCommand(
+                    binding.description,
+                    f"key {self.get_key_display(binding)}",
+                    lambda action=binding.action: self.run_worker(
+                        screen.run_action(action), exit_on_error=True
+                    ),
+                )
+        other = ("apollo-day", "light colours", self.action_day)
+        if self.theme == DAY.name:
+            other = ("apollo-night", "dark colours", self.action_night)
+        yield SystemCommand(*other)
+        if self.core_gone:
+            yield SystemCommand("start the core", "rollouts go on", self.action_start_core)
+        yield SystemCommand("detach", "leave the console; rollouts go on", self.action_detach)
+
+
+def run_console(home: Home, annotator: str | None = None) -> int:
+    """Show the console until the annotator detaches; returns the exit code."""
+    app = ApolloApp(home, who_am_i(home, annotator))
+    going = 0
+    code = app.run()
+    try:
+        going = sum(
+            row.state not in ("finished", "failed", "stopped")
+            for row in History(home.database).rollouts()
+        )
+    except ApolloError:
+        going = 0
+    print(farewell(going))  # noqa: T201
+    return app.return_code or code or 0
+
+
+def farewell(going: int) -> str:
+    """What is left on the terminal after detaching."""
+    if not going:
+        return "detached; no rollout is going on. apollo-tui brings you back"
+    noun = "rollout goes" if going == 1 else "rollouts go"
+    return f"detached; {going} {noun} on. apollo-tui brings you back"

@@ -1,0 +1,290 @@
+"""What both screens share: acting on the rollout and the actions one looks at."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from apollo_tui.log.read import Entry, RolloutRow
+from apollo_tui.screens.line import Line, Span
+from apollo_tui.screens.marks import Mark, MarkKind
+from apollo_tui.screens.status import FINAL
+from apollo_tui.screens.widgets.footer import (
+    Footer,
+    Hint,
+    error_line,
+    footer_line,
+    last_act,
+)
+
+if TYPE_CHECKING:
+    from apollo_tui.screens.app import ApolloApp
+    from apollo_tui.screens.widgets.text_box import TextBox, Writing
+
+COMMANDING = frozenset({"p", "P", "a", "x", "c", "-", "r", ".", "u", "ctrl+r"})
+"""Keys that need the core."""
+
+
+class SupervisingScreen(Screen[None]):
+    """A screen with a rollout in focus. Subclasses say which, and what one looks at in it."""
+
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "advise", "advise", id="advise"),
+        Binding("p", "pause", "pause", id="pause"),
+        Binding("x", "mark('reject')", "reject", id="reject"),
+        Binding("c", "mark('accept')", "accept", id="accept"),
+        Binding("-", "mark('unsure')", "unsure", id="unsure"),
+        Binding("r", "reason", "reason", id="reason"),
+        Binding(".", "repeat", "repeat mark", id="repeat"),
+        Binding("u", "undo", "undo", id="undo"),
+        Binding("ctrl+r", "redo", "redo", id="redo"),
+        Binding("P", "pause_now", "pause now", id="pause-now"),
+        Binding("!", "next_need", "needs you", id="next-need"),
+        Binding(":", "app.command_palette", "commands", id="commands"),
+        Binding("?", "app.help", "help", id="help"),
+    ]
+
+    @property
+    def apollo(self) -> ApolloApp:
+        return cast("ApolloApp", self.app)
+
+    @property
+    @abstractmethod
+    def rollout(self) -> RolloutRow | None:
+        """The rollout that the keys act on."""
+
+    @abstractmethod
+    def looked_at(self) -> list[Entry]:
+        """The entries that a mark goes to: those that were visible at the keypress."""
+
+    @abstractmethod
+    def read(self, rollouts: Collection[str] | None) -> None:
+        """The log has grown: these rollouts (None: any) may have changed."""
+
+    @abstractmethod
+    def stream(self, rollouts: Collection[str]) -> None:
+        """Pieces of these rollouts' replies have arrived."""
+
+    @abstractmethod
+    def marks_changed(self) -> None:
+        """Marks are shown otherwise than before."""
+
+    @abstractmethod
+    def hints(self) -> tuple[list[Hint], list[Hint]]:
+        """The footer's keys by likelihood, and those that never drop."""
+
+    # --- the footer ----------------------------------------------------------------------------
+
+    def draw_footer(self) -> None:
+        footer = self.query_one(Footer)
+        cells = footer.size.width
+        if cells:
+            footer.show([self.footer_line(cells)])
+
+    def footer_line(self, cells: int) -> Line:
+        app = self.apollo
+        if app.error:
+            return error_line(app.error, cells, app.glyphs)
+        hints, kept = self.hints()
+        right = last_act(app.marks.last, bool(app.marks.pending), app.glyphs)
+        if app.said:
+            right = [Span(app.said, "dim")]
+        off = COMMANDING if app.core_gone else frozenset()
+        return footer_line(hints, kept, right, cells, off=off)
+
+    def pause_hint(self) -> Hint:
+        row = self.rollout
+        stands = row is not None and (row.state == "paused" or row.state == "waiting")
+        return ("p", "resume" if stands else "pause")
+
+    # --- pausing -------------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        row = self._commandable()
+        if row is None:
+            return
+        if row.state == "paused" or (row.state == "waiting" and row.why.startswith("asks")):
+            self.apollo.command(lambda client: client.resume(row.id))
+        else:
+            self.apollo.command(lambda client: client.pause(row.id))
+
+    def action_pause_now(self) -> None:
+        row = self._commandable()
+        if row is not None:
+            self.apollo.command(lambda client: client.pause(row.id, now=True))
+
+    def _commandable(self) -> RolloutRow | None:
+        """The rollout in focus if it can be commanded; else says why not."""
+        row = self.rollout
+        if row is None:
+            self.apollo.complain("no rollout is selected")
+        elif self.apollo.can_command():
+            if row.state not in FINAL:
+                return row
+            self.apollo.complain(
+                f"{row.name} has {'failed' if row.state == 'failed' else 'ended'}; its actions can still be marked"
+            )
+        return None
+
+    # --- marking -------------------------------------------------------------------------------
+
+    def action_mark(self, kind: MarkKind) -> None:
+        self.mark(Mark(kind))
+
+    def mark(self, mark: Mark) -> bool:
+        """Mark what one looks at; False when there is nothing to mark, or no core to tell."""
+        row = self.rollout
+        if row is None or not self.apollo.can_command():
+            return False
+        entries = [entry for entry in self.looked_at() if entry.kind == "action"]
+        if not entries:
+            self.apollo.complain("there is no action here to mark")
+            return False
+        app = self.apollo
+        app.send_marks(app.marks.mark(row.id, entries, mark, app.glyphs.to))
+        return True
+
+    def action_undo(self) -> None:
+        if self.apollo.can_command():
+            self._again(self.apollo.marks.undo(), "undone: ", "nothing to undo")
+
+    def action_redo(self) -> None:
+        if self.apollo.can_command():
+            self._again(self.apollo.marks.redo(), "", "nothing to redo")
+
+    def _again(self, outcome: object, prefix: str, nothing: str) -> None:
+        from apollo_tui.screens.marks import Act, Request
+
+        if outcome is None:
+            self.apollo.complain(nothing)
+            return
+        act, requests = cast("tuple[Act, list[Request]]", outcome)
+        self.apollo.said = f"{prefix}{act.words}" if prefix else ""
+        self.apollo.send_marks(requests)
+
+    def action_repeat(self) -> None:
+        last = self.apollo.marks.last
+        if last is None:
+            self.apollo.complain("there is no mark to repeat yet")
+        else:
+            self.mark(last.now)
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def action_advise(self) -> None:
+        row = self._commandable()
+        if row is None:
+            return
+        self.write_advice(row)
+
+    def write_advice(self, row: RolloutRow, begin: str = "") -> None:
+        from apollo_tui.screens.widgets.text_box import Writing
+
+        number = len(self.apollo.history.advice(row.id)) + 1
+        when = f"goes in before step {row.step + 1}"
+        if row.state == "paused":
+            when += ", after the resume"
+        elif row.in_flight == "model":
+            when = f"goes in before step {row.step + 2}; the model is being asked now"
+        self.open_box(
+            Writing("advice", row.id, True, f"advice {number} to {row.name}", when), begin
+        )
+
+    def action_reason(self) -> None:
+        from apollo_tui.screens.widgets.text_box import Writing
+
+        act = self.apollo.marks.last
+        if act is None:
+            self.apollo.complain("there is no mark yet to give a reason for; x rejects")
+        elif self.apollo.can_command():
+            self.open_box(
+                Writing(
+                    "reason",
+                    act.rollout,
+                    False,
+                    f"reason: {act.words}",
+                    "a code, or a code and a note: reward-hack pays for the tag",
+                )
+            )
+
+    def open_box(self, writing: Writing, begin: str = "") -> None:
+        from apollo_tui.screens.widgets.text_box import TextBox
+
+        if self.query(TextBox):
+            return
+        draft = self.apollo.drafts.get(writing.draft, "")
+        box = TextBox(writing, draft or begin)
+        self.place_box(box)
+        self.call_after_refresh(self.draw_footer)
+
+    @abstractmethod
+    def place_box(self, box: TextBox) -> None:
+        """Mount the text box where the evidence stays in sight."""
+
+    def on_text_box_closed(self, event: TextBox.Closed) -> None:
+        if event.text.strip():
+            self.apollo.drafts[event.writing.draft] = event.text
+        else:
+            self.apollo.drafts.pop(event.writing.draft, None)
+        self._close_box()
+
+    def on_text_box_sent(self, event: TextBox.Sent) -> None:
+        writing, text = event.writing, event.text
+        self.apollo.drafts[writing.draft] = text
+        if not self.apollo.can_command():
+            self._close_box()
+            return
+        if writing.purpose == "reason":
+            code, note = code_and_note(text)
+            self.apollo.send_marks(self.apollo.marks.reason(code, note))
+            self.apollo.drafts.pop(writing.draft, None)
+        else:
+            self._send_advice(writing, text, resume=event.resume)
+        self._close_box()
+
+    def _send_advice(self, writing: Writing, text: str, *, resume: bool) -> None:
+        app = self.apollo
+
+        def sent(_: object) -> None:
+            if app.drafts.get(writing.draft) == text:
+                del app.drafts[writing.draft]
+
+        app.command(lambda client: client.advise(writing.rollout, text, resume=resume), done=sent)
+
+    def _close_box(self) -> None:
+        from apollo_tui.screens.widgets.text_box import TextBox
+
+        for box in self.query(TextBox):
+            box.remove()
+        self.set_focus(None)
+        self.call_after_refresh(self.draw_footer)
+
+    def box_hints(self) -> list[Hint] | None:
+        """The keys of the open text box, if there is one."""
+        from apollo_tui.screens.widgets.text_box import TextBox
+
+        boxes = list(self.query(TextBox))
+        return boxes[0].hints if boxes else None
+
+
+def code_and_note(text: str) -> tuple[str | None, str]:
+    """A reason as one writes it: one word is a code, and so is a first word with a hyphen or
+    before a colon; the rest is the note."""
+    text = text.strip()
+    first, _, rest = text.partition(" ")
+    if not rest:
+        return (first.rstrip(":") or None), ""
+    if first.endswith(":"):
+        return first[:-1], rest.strip()
+    if "-" in first:
+        return first, rest.strip()
+    return None, text
+
+
+Direction = Literal[1, -1]
+Entries = Sequence[Entry]
