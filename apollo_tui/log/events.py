@@ -411,8 +411,8 @@ class AdviceJudged(_RolloutEvent):
 
 
 class ActionRef(Value):
-    step: int
-    ordinal: int = 1
+    step: int = Field(ge=1, lt=1 << 53)
+    ordinal: int = Field(default=1, ge=1, lt=1 << 53)
 
 
 class Marked(_RolloutEvent):

@@ -166,17 +166,11 @@ def rollout_row(row: tuple[Any, ...]) -> RolloutRow:
     values = list(row)
     values[5] = bool(values[5])
     values[14] = bool(values[14])
-    group, tags, hands_off, parent = values[32:36]
-    return RolloutRow(
-        *values[:30],
-        worked=values[30] / 1e6,
-        working=values[6] in WORKING_STATES,
-        in_flight=values[31],
-        group=group,
-        tags=tuple(json.loads(tags)),
-        hands_off=bool(hands_off),
-        parent=parent,
-    )
+    worked_us, in_flight, group, tags, hands_off, parent = values[30:]
+    working = values[6] in WORKING_STATES
+    values[30:] = [worked_us / 1e6, working, in_flight, group, tuple(json.loads(tags))]
+    values += [bool(hands_off), parent]
+    return RolloutRow(*values)
 
 
 class History:

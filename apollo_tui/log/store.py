@@ -114,7 +114,12 @@ class Log:
 
     async def _commit_group(self, appends: list[_Append]) -> None:
         loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(self._thread, self._commit, appends)
+        try:
+            results = await loop.run_in_executor(self._thread, self._commit, appends)
+        except BaseException as error:
+            for append in appends:  # nobody may wait for a writer that is gone
+                append.done.cancel(f"the log's writer ended: {error!r}")
+            raise
         written = [seq for seq in results if isinstance(seq, int)]
         for append, result in zip(appends, results, strict=True):
             if append.done.done():
@@ -174,6 +179,10 @@ class Log:
             db.execute("ROLLBACK TO one")
             db.execute("RELEASE one")
             return what_is_wrong(error, self.path)
+        except (OverflowError, ValueError) as error:  # a value that no column can hold
+            db.execute("ROLLBACK TO one")
+            db.execute("RELEASE one")
+            return LogError(f"{self.path} cannot hold this: {error}")
         db.execute("RELEASE one")
         return seq
 
