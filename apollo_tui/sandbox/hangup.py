@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +19,13 @@ class Hangup:
 
     def __init__(self, fifo: Path, changed: asyncio.Event | None = None) -> None:
         self.changed = changed or asyncio.Event()
-        self.happened = False
         self._fifo = fifo
         self._fd = -1
 
     def __enter__(self) -> Self:
         self._fd = os.open(self._fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._fd, 4096)  # what was meant for whoever listened before
         asyncio.get_running_loop().add_reader(self._fd, self._hear)
         return self
 
@@ -39,5 +41,4 @@ class Hangup:
     def _hear(self) -> None:
         # A FIFO that has hung up stays readable for ever: hear it once.
         asyncio.get_running_loop().remove_reader(self._fd)
-        self.happened = True
         self.changed.set()

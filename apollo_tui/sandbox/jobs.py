@@ -14,6 +14,7 @@ import json
 import os
 import re
 import stat
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ from apollo_tui.sandbox.hangup import Hangup
 
 INSIDE = Path(__file__).parent / "inside"
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SETTLING = 1.0  # seconds a kernel may need to close the files of a process that died
+# A process that dies lets go of its locks an instant after its FIFOs: look a few times more.
+SETTLING_STEP = 0.005  # seconds
+SETTLING_LOOKS = 200
 
 State = Literal["running", "unclaimed", "unknown"]
 
@@ -96,16 +99,17 @@ class Spool:
     async def wait(self, job_id: str) -> Outcome:
         """The outcome, as soon as there is one.
 
-        Raises SandboxError when no such job was handed over, and when the sandbox ended before the
-        job was begun (it will then never run).
+        A job that was not begun when the sandbox ended is withdrawn: it is lost, its error says
+        that nothing was run, and nothing ever will be. Raises SandboxError when no job of this id
+        was handed over.
         """
         folder = self._job(job_id)
-        hung_up = False
+        looks = 0
         while True:
             changed = asyncio.Event()
             try:
-                with Hangup(folder / "alive", changed) as job, Hangup(self.own / "alive", changed):
-                    state = await (self._settled(job_id) if hung_up else self.outcome(job_id))
+                with Hangup(folder / "alive", changed), Hangup(self.own / "alive", changed):
+                    state = await self.outcome(job_id)
                     if isinstance(state, Outcome):
                         return state
                     if state == "unknown":
@@ -113,8 +117,11 @@ class Spool:
                     if state == "unclaimed" and not await asyncio.to_thread(self.serving):
                         await asyncio.to_thread(self._withdraw, job_id)
                         continue
-                    await changed.wait()
-                    hung_up = job.happened
+                    async with asyncio.timeout(SETTLING_STEP if looks else None):
+                        await changed.wait()
+                    looks = SETTLING_LOOKS
+            except TimeoutError:
+                looks -= 1
             except FileNotFoundError as error:
                 raise SandboxError(f"no job {job_id} was handed over in {self.folder}") from error
 
@@ -168,16 +175,6 @@ class Spool:
         # The runner may have written its outcome and gone between the two looks.
         return self._recorded(folder) or self._lost(folder)
 
-    async def _settled(self, job_id: str) -> Outcome | State:
-        """What is true after a hang-up: a dead runner's lock goes an instant after its FIFO."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _SETTLING
-        while True:
-            state = await self.outcome(job_id)
-            if state != "running" or loop.time() > until:
-                return state
-            await asyncio.sleep(0.005)
-
     def _recorded(self, folder: Path) -> Outcome | None:
         try:
             text = _read(folder / "rc.json")
@@ -203,7 +200,7 @@ class Spool:
     def _withdraw(self, job_id: str) -> None:
         """Claim a job that no `serve` is there to claim, so that none ever will."""
         folder = self._job(job_id)
-        mine = folder / "withdrawn.new"
+        mine = folder / f"withdrawn.{uuid.uuid4().hex}"
         self._write(mine, {"withdrawn": True})
         with contextlib.suppress(FileExistsError):
             os.link(mine, folder / "claim")
@@ -261,7 +258,7 @@ class Spool:
 
     def _write(self, path: Path, value: Mapping[str, Any]) -> None:
         """All of it or nothing, and on the disk before this returns."""
-        new = path.with_name(path.name + ".new")
+        new = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
         with new.open("w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), self._file_mode)
             json.dump(value, file)
