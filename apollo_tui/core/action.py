@@ -62,7 +62,7 @@ class Actor:
             return await self._finish(step, ordinal, refused.result, footer, began)
         again = self.recorder.progress.running_action is not None
         try:
-            if isinstance(arguments, BaseModel) and hasattr(tool, "job"):
+            if isinstance(tool, SandboxTool):
                 result = await self._in_sandbox(tool, arguments, step, ordinal, again)
             else:
                 result = await self._in_core(tool, arguments, step, ordinal, again)

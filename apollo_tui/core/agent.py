@@ -14,8 +14,8 @@ from apollo_tui.client import Streamed
 from apollo_tui.core import context
 from apollo_tui.core.action import Actor
 from apollo_tui.core.channel import Channel, Interrupted
-from apollo_tui.core.restore import restore_messages
 from apollo_tui.core.recorder import Recorder, now
+from apollo_tui.core.restore import restore_messages
 from apollo_tui.core.tools.registry import specs, summarise_call
 from apollo_tui.errors import KeyMissing, ModelError, ModelUnavailable, ReplyBroken
 from apollo_tui.log.events import (

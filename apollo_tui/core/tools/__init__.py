@@ -7,7 +7,7 @@ wrote, so a later core can compute it from the job's files. A `SystemTool` runs 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -54,27 +54,32 @@ class Situation(Protocol):
     async def view_hint(self) -> ToolResult: ...
 
 
-class SandboxTool(Protocol):
-    name: str
-    description: str
-    arguments: type[BaseModel]
+class _Described(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def arguments(self) -> type[BaseModel]: ...
 
     def summarise(self, arguments: Any) -> str:
         """The arguments in one line, for lists: what a person needs to recognise the action."""
         ...
 
+
+@runtime_checkable
+class SandboxTool(_Described, Protocol):
     def job(self, job_id: str, arguments: Any) -> Job: ...
 
     def result(self, arguments: Any, outcome: Outcome, output: bytes) -> ToolResult: ...
 
 
-class SystemTool(Protocol):
-    name: str
-    description: str
-    arguments: type[BaseModel]
-    repeatable: bool  # may be run again when a crash left its outcome unknown
-
-    def summarise(self, arguments: Any) -> str: ...
+@runtime_checkable
+class SystemTool(_Described, Protocol):
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be run again when a crash left its outcome unknown."""
+        ...
 
     async def run(self, arguments: Any, situation: Situation) -> ToolResult: ...
 
