@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -267,9 +268,12 @@ def _connect(address: str) -> docker.DockerClient:
             f"the Docker engine at {address} is not of this machine, which is not supported; "
             "use a local one, or --sandbox bubblewrap"
         )
+    # The SDK leaks the socket it could not connect, and buries what the system said.
     try:
+        with socket.socket(socket.AF_UNIX) as tried:
+            tried.connect(address.removeprefix("unix://"))
         return docker.DockerClient(base_url=address, version="auto")
-    except DockerException as error:
+    except (OSError, DockerException) as error:
         raise SandboxUnavailable(
             f"no Docker engine answers at {address} ({_cause(error)}); "
             "start Docker, or use --sandbox bubblewrap"
@@ -290,11 +294,6 @@ def _said(error: APIError) -> str:
     return " ".join(str(error.explanation or error).split())
 
 
-def _cause(error: BaseException) -> str:
-    """What the system said, from under what the libraries made of it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno and seen.strerror:
-            return seen.strerror.lower()
-        seen = seen.__cause__ or seen.__context__
-    return " ".join(str(error).split())
+def _cause(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return said.lower() if said else " ".join(str(error).split())
