@@ -117,7 +117,7 @@ class ApolloApp(App[int]):
             self.core = ""
         self.read(None)
 
-    async def leave(self) -> None:
+    async def on_unmount(self) -> None:
         await self._link.close()
         self.history.close()
 
@@ -129,6 +129,14 @@ class ApolloApp(App[int]):
 
     def action_detach(self) -> None:
         self.exit(0)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys as they are written everywhere else: enter, esc, ctrl+r."""
+        from textual.keys import format_key
+
+        names = {"escape": "esc", "enter": "enter", "pagedown": "pgdn", "pageup": "pgup"}
+        *modifiers, key = binding.key.split("+") if len(binding.key) > 1 else [binding.key]
+        return "+".join([*modifiers, names.get(key) or format_key(key)])
 
     def action_help(self) -> None:
         from apollo_tui.screens.help import HelpScreen
@@ -189,8 +197,8 @@ class ApolloApp(App[int]):
         """Whether the core can be told anything now; else says why not."""
         if self.core_gone:
             self.complain(
-                "the core is gone: nothing can be changed until it is back; "
-                ": start the core brings it back"
+                "the core is gone, so nothing can be changed now; "
+                "the command 'start the core' (key :) brings it back"
             )
         return not self.core_gone
 
@@ -276,27 +284,27 @@ class ApolloApp(App[int]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action of the screen, then what concerns the whole program."""
+        told: set[str] = set()
         for active in screen.active_bindings.values():
             binding = active.binding
-            if (
-                active.node is screen
-                and binding.description
-                and binding.action != "app.command_palette"
-            ):
+            ours = active.node is screen and binding.id is not None and binding.show
+            if ours and binding.action not in told | {"app.command_palette"}:
+                told.add(binding.action)
                 yield SystemCommand(
-                    binding.description,
-                    f"key {self.get_key_display(binding)}",
+                    f"{binding.description:<22}{self.get_key_display(binding)}",
+                    "",
                     lambda action=binding.action: self.run_worker(
                         screen.run_action(action), exit_on_error=True
                     ),
                 )
-        other = ("apollo-day", "light colours", self.action_day)
         if self.theme == DAY.name:
-            other = ("apollo-night", "dark colours", self.action_night)
-        yield SystemCommand(*other)
+            yield SystemCommand("apollo-night", "", self.action_night)
+        else:
+            yield SystemCommand("apollo-day", "", self.action_day)
         if self.core_gone:
-            yield SystemCommand("start the core", "rollouts go on", self.action_start_core)
-        yield SystemCommand("detach", "leave the console; rollouts go on", self.action_detach)
+            yield SystemCommand("start the core", "", self.action_start_core)
+        if "app.detach" not in told:
+            yield SystemCommand("detach", "", self.action_detach)
 
 
 def run_console(home: Home, annotator: str | None = None) -> int:

@@ -118,8 +118,8 @@ class ConsoleScreen(SupervisingScreen):
         attention = self.query_one(Attention)
         attention.display = layout.attention > 0
         attention.styles.height = layout.attention
-        attention.styles.margin = (1 if layout.gap else 0, layout.margin, 0, layout.margin)
-        box.styles.margin = (1 if layout.gap else 0, layout.margin, 0, layout.margin)
+        attention.styles.margin = (1 if layout.gap else 0, 1, 0, layout.margin)
+        box.styles.margin = (1 if layout.gap else 0, 1, 0, layout.margin)
         box.styles.grid_size_columns = layout.columns
         box.styles.grid_size_rows = layout.rows
         box.styles.grid_gutter_vertical = 2
@@ -168,7 +168,7 @@ class ConsoleScreen(SupervisingScreen):
             )
             header.show([line])
         fine = len(rows) - len({need.rollout for need in self._needs})
-        wide = cells - 2 * layout.margin
+        wide = cells - 1 - layout.margin
         self.query_one(Attention).show(
             attention_lines(self._needs, fine, now, wide, app.glyphs, layout.attention)
         )

@@ -149,11 +149,15 @@ def _result(entry: Entry, view: View) -> list[Span]:
         spans.append(Span("still running behind", "running"))
     elif entry.exit_code == 0:
         spans.append(Span("exit 0", "text"))
-    else:
-        spans.append(Span("done", "text"))
+    elif entry.added is None and entry.removed is None:
+        said = (
+            f"done, {plural(entry.lines, 'line')} of output" if entry.lines else "done, no output"
+        )
+        spans.append(Span(said, "text"))
     if entry.added is not None or entry.removed is not None:
         added, removed = plural(entry.added or 0, "line"), count(entry.removed or 0)
-        spans.append(Span(f"  {added} added, {removed} removed", "dim"))
+        lead = "  " if spans else ""
+        spans.append(Span(f"{lead}{added} added, {removed} removed", "dim" if spans else "text"))
     if entry.synthetic:
         spans.append(Span("  observation made by the program", "attention"))
     return spans
@@ -173,24 +177,31 @@ def _arguments(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
     if not arguments:
         return [_title("arguments", "none", view)]
     edited = next((pair for pair in _EDITED if all(name in arguments for name in pair)), None)
+    start = arguments.get("start", arguments.get("start_line", 1))
+    first = start if isinstance(start, int) and tool_edits(entry.tool) else 1
     for name, value in arguments.items():
         if edited and name == edited[0]:
             lines += _difference(str(value), str(arguments[edited[1]]), view)
         elif edited and name == edited[1]:
             continue
         else:
-            lines += _argument(str(name), value, entry.tool, view)
+            lines += _argument(str(name), value, entry.tool, first, view)
     return lines
 
 
-def _argument(name: str, value: object, tool: str, view: View) -> list[Line]:
+def tool_edits(tool: str) -> bool:
+    return tool in ("create_file", "edit_file", "write_file")
+
+
+def _argument(name: str, value: object, tool: str, first: int, view: View) -> list[Line]:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     label = view.clean(name)
     if "\n" not in text and width(label) + 2 + len(text) <= view.width - 2:
         return [fitted([Span(f"  {label}  ", "faint"), Span(view.clean(text), "text")], view.width)]
     lines = [fitted([Span(f"  {label}", "faint")], view.width)]
-    if name == "content" and tool in ("create_file", "edit_file", "write_file"):
-        return lines + _numbered([("+", row) for row in text.split("\n")], view)
+    if name == "content" and tool_edits(tool):
+        rows = text.removesuffix("\n").split("\n")
+        return _numbered([("+", row) for row in rows], view, first)
     return lines + _code(text, view)
 
 
@@ -203,18 +214,22 @@ def _difference(old: str, new: str, view: View) -> list[Line]:
     return _numbered(rows, view)
 
 
-def _numbered(rows: Sequence[tuple[str, str]], view: View) -> list[Line]:
+def _numbered(rows: Sequence[tuple[str, str]], view: View, first: int = 1) -> list[Line]:
     """Rows of a difference: what goes on the error tint, what comes on the trained tint."""
     styles = {"+": ("running", "trained-bg"), "-": ("error", "error-bg"), "": ("dim", "")}
     lines = []
+    number_of = first
     for sign, row in rows[:_SHOWN]:
         style, ground = styles[sign]
         shown = {"-": view.glyphs.minus}.get(sign, sign or " ")
         text = view.clean(row.expandtabs(4))
         tone = "text" if sign else "dim"
-        for index, piece in enumerate(_chopped(text, view.width - 6)):
+        for index, piece in enumerate(_chopped(text, view.width - 10)):
+            place = str(number_of).rjust(5) if index == 0 else " " * 5
             lead = f"  {shown if index == 0 else ' '}  "
-            lines.append(fitted([Span(lead, style), Span(piece, tone)], view.width, ground))
+            spans = [Span(place, "faint"), Span(lead, style), Span(piece, tone)]
+            lines.append(fitted(spans, view.width, ground))
+        number_of += sign != "-"
     return lines
 
 

@@ -54,7 +54,7 @@ _PLAIN = str.maketrans({"…": "~", "−": "-", "–": "-", "—": "-", "“": '
 
 def _plain(char: str) -> str:
     translated = char.translate(_PLAIN)
-    return translated if translated.isascii() else "?"
+    return translated if translated.isascii() and translated.isprintable() else "?"
 
 
 def clean_lines(text: str, *, ascii_only: bool = False) -> list[str]:
@@ -167,7 +167,7 @@ def duration(seconds: float) -> str:
     hours, minute = divmod(minutes, 60)
     if hours < 100:
         return f"{hours}h{minute:02}"
-    return f"{hours // 24}d{hours % 24:02}"
+    return f"{hours // 24}d{hours % 24:02}" if hours < 2400 else f"{hours // 24}d"
 
 
 def age(seconds: float) -> str:

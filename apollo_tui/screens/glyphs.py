@@ -22,6 +22,7 @@ class Glyphs:
     accepted: str = "✓"
     unsure: str = "~"
     unread: str = "·"
+    marked: str = "•"
     advice: str = "»"
     question: str = "?"
     submission: str = "◆"
@@ -55,6 +56,7 @@ ASCII = Glyphs(
     rejected="x",
     accepted="+",
     unread=".",
+    marked="m",
     advice=">",
     submission="#",
     summary="S",

@@ -47,7 +47,8 @@ class HelpScreen(ModalScreen[None]):
         if not cells:
             return
         keys = bound_keys(self._below, self.app.get_key_display)
-        lines = help_lines(keys, cells)
+        lines = [fitted([], cells), *help_lines(keys, cells)]
+        rows.styles.height = len(lines) + 2
         self._top = max(0, min(self._top, len(lines) - height + 1))
         app = rows.apollo
         title = rule([Span("keys", "text bold")], [Span("esc closes", "dim")], cells, app.glyphs)
@@ -59,14 +60,13 @@ def bound_keys(screen: Screen[Any], display: Any) -> list[tuple[str, str]]:
     found: dict[str, tuple[list[str], str]] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
-        if active.node is not screen or not binding.description:
+        inherited = binding.id is None and not binding.key.isdigit()  # Textual's own
+        if active.node is not screen or not binding.description or inherited:
             continue
         name = binding.action
-        if name.startswith(("choose(", "pane")) and binding.key.isdigit():
-            name = "choose"
-            found.setdefault(
-                name, (["1-9"], binding.description.rstrip("0123456789") + "by number")
-            )
+        if binding.key.isdigit():
+            what = binding.description.rstrip("0123456789") + "by number"
+            found.setdefault("choose", (["1-9"], what))
             continue
         found.setdefault(name, ([], binding.description))[0].append(display(binding))
     return [(" ".join(keys), what) for keys, what in found.values()]

@@ -14,7 +14,7 @@ class HomeLayout:
     rows: int
     attention: int  # lines of the needs-you section, its title included; 0: none
     gap: bool  # a free row between sections
-    margin: int  # free cells at the left and right edge
+    margin: int  # free cells at the left edge; at the right there is always one
     metrics: bool  # panes have their line of model, metrics and spend
     plain: bool = False
 

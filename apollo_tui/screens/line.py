@@ -69,9 +69,10 @@ def two_sided(
     right_width = sum(width(span.text) for span in right)
     if right_width > cells:
         right, right_width = [], 0
-    room = cells - right_width
+    gap = 2 if right and filler == " " and right_width + 2 < cells else 0
+    room = cells - right_width - gap
     start = fitted(left, min(room, sum(width(span.text) for span in left)))
-    gap = room - start.width
+    gap += room - start.width
     spans = [*start.spans]
     if gap > 0:
         spans.append(Span(filler * gap, filler_style))

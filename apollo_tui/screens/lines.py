@@ -287,7 +287,7 @@ def advice_fate(state: str, delivered: int | None, view: View) -> list[Span]:
         case "queued":
             return [Span("queued", "dim"), Span(f"  goes in before step {view.step + 1}", "faint")]
         case "delivered":
-            where = f"delivered before step {delivered}" if delivered else "delivered"
+            where = f"delivered at step {delivered}" if delivered else "delivered"
             return [Span(where, "dim")]
         case "ignored":
             return [Span("ignored", "attention")]

@@ -84,7 +84,7 @@ class RolloutScreen(SupervisingScreen):
     def _fold(self) -> None:
         """Side by side where there is room; else the right side is a sheet over the transcript."""
         wide = self.size.width
-        right = 0 if wide < 110 else 47 if wide < 150 else 62 if wide < 200 else 82
+        right = 0 if wide < 110 else 46 if wide < 150 else 60 if wide < 200 else 80
         left = self.query_one("#left")
         self._detail.display = bool(right) or self._sheet
         left.display = bool(right) or not self._sheet

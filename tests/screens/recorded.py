@@ -148,7 +148,8 @@ class Recording:
         await self.append(EvaluationStarted(at=self.at, **submission))
         self.at += int(seconds * 1e6)
         await self.append(
-            EvaluationFinished(at=self.at, score=score, seconds=seconds, **submission)
+            EvaluationFinished(at=self.at, score=score, seconds=seconds, **submission),
+            StateChanged(rollout=self.rollout, at=self.at, state="running"),
         )
 
 

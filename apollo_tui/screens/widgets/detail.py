@@ -88,8 +88,8 @@ class Detail(Rows):
         row = self._shown_row
         tabs = [(name, 0) for name in TABS[:-1]]
         tabs.append(("advice", row.queued_advice))
-        head = tab_lines(tabs, self.tab, wide - 1, view)
-        spare = fitted([], wide - 1)
+        head = tab_lines(tabs, self.tab, wide, view)
+        spare = fitted([], wide)
         body = self._content[self._top : self._top + max(0, self.size.height - 4)]
         below = len(self._content) - self._top - len(body)
         lines = [*head, spare, *[_inset(line, wide) for line in body]]
@@ -101,7 +101,7 @@ class Detail(Rows):
     def _view(self) -> View:
         app = self.apollo
         return View(
-            width=max(8, self.size.width - 3),
+            width=max(8, self.size.width - 2),
             now=app.now(),
             annotator=app.annotator,
             glyphs=app.glyphs,

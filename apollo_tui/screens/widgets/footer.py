@@ -27,7 +27,8 @@ def footer_line(
     off: frozenset[str] = frozenset(),
 ) -> Line:
     """`kept` (help and back) never drop; keys in `off` cannot be used now and are dim."""
-    room = cells - sum(width(span.text) for span in right) - 2
+    taken = sum(width(span.text) for span in right)
+    room = cells + 2 - (taken + 3 if right else 0)  # nothing need follow the last label
     ending = _width(kept)
     shown: list[Hint] = []
     used = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apollo_tui.log.read import RolloutRow
-from apollo_tui.screens.format import clean, count, size
+from apollo_tui.screens.format import clean, count, size, width
 from apollo_tui.screens.glyphs import Glyphs
 from apollo_tui.screens.line import Line, Span, fitted, two_sided
 from apollo_tui.screens.needs import Need
@@ -96,9 +96,11 @@ def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, cor
         Span(name, "text bold"),
         Span("    " if cells >= 110 else "  "),
         *state_spans(row, glyphs),
-        Span(f"  {position(row)}  {rollout_age(row, now)}", "dim"),
     ]
+    where = [Span(f"  {position(row)}", "dim"), Span(f"  {rollout_age(row, now)}", "dim")]
     right = _core_spans(core, glyphs)
+    if core or cells >= 110:
+        left += where
     if not core:
         if cells >= 110:
             left.append(Span(f"    {model_name(row, 24, glyphs)}  {row.sandbox}", "dim"))
@@ -113,7 +115,16 @@ def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, cor
             right.append(Span(paid, "text"))
             if row.usd_limit is not None:
                 right.append(Span(f"/{row.usd_limit:g}", "dim"))
-    return two_sided(left, [*_trimmed(right), Span(" ")], cells, ground="surface")
+    right = [*_trimmed(right), Span(" ")]
+    if not core and cells < 110:
+        for field in where:
+            if wide([*left, field, *right]) + 2 <= cells:
+                left.append(field)
+    return two_sided(left, right, cells, ground="surface")
+
+
+def wide(spans: Sequence[Span]) -> int:
+    return sum(width(span.text) for span in spans)
 
 
 def _trimmed(spans: list[Span]) -> list[Span]:

@@ -6,7 +6,7 @@ from textual import events
 from textual.message import Message
 
 from apollo_tui.log.read import Entry, RolloutRow
-from apollo_tui.screens.line import Line, Span, fitted
+from apollo_tui.screens.line import Line, Span, two_sided
 from apollo_tui.screens.lines import View, queued
 from apollo_tui.screens.pane_lines import pane_body, pane_numbers, pane_title
 from apollo_tui.screens.status import state_span
@@ -102,13 +102,13 @@ class PlainList(Rows):
 def plain_line(row: RolloutRow, number: int, view: View, *, focused: bool) -> Line:
     sign = view.glyphs.cursor if focused else " "
     state = state_span(row, view.glyphs)
-    return fitted(
+    return two_sided(
         [
             Span(sign, "accent"),
             Span(f"{number} ", "faint"),
             Span(state.text[:1], state.style),
             Span(f" {view.clean(row.name)}", "text bold"),
-            Span(f"  {row.step}", "dim"),
         ],
+        [Span(f"{row.step} ", "dim")],
         view.width,
     )

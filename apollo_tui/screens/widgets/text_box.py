@@ -82,8 +82,9 @@ class TextBox(Vertical):
             self._text, soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False
         )
         area.cursor_blink = False
-        yield area
-        yield BoxFoot(self.writing)
+        with Vertical(classes="written"):
+            yield area
+            yield BoxFoot(self.writing)
 
     def on_mount(self) -> None:
         area = self.query_one(Area)
@@ -149,7 +150,7 @@ class BoxFoot(Rows):
         self.show(
             [
                 two_sided(
-                    [Span(" "), sign, Span(cut_end(self._writing.foot, room, glyphs.cut), "dim")],
+                    [Span("  "), sign, Span(cut_end(self._writing.foot, room, glyphs.cut), "dim")],
                     [Span(f"{plural(self._count, 'char')}  ", "faint")],
                     self.size.width,
                     ground="surface",

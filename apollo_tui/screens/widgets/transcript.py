@@ -14,7 +14,7 @@ from textual.message import Message
 from apollo_tui.log.read import Entry, History, RolloutRow
 from apollo_tui.screens.glyphs import Glyphs
 from apollo_tui.screens.line import Line, Span, fitted, on
-from apollo_tui.screens.lines import View, entry_lines, queued, streaming_lines
+from apollo_tui.screens.lines import View, entry_lines, mark_sign, queued, streaming_lines
 from apollo_tui.screens.transcript_state import TranscriptState
 from apollo_tui.screens.widgets.rows import Rows
 
@@ -61,7 +61,8 @@ class Transcript(Rows):
         self.rollout = rollout
         self._row: RolloutRow | None = None
         self._map: list[str] = []
-        self._mapped: tuple[int, int, int] | None = None
+        self._mapped: tuple[int, ...] = ()
+        self._mapped_total = 0
         self._drawn: dict[int, list[Line]] = {}
         self._queued: list[Entry] = []
 
@@ -285,24 +286,40 @@ class Transcript(Rows):
     # --- the divider ---------------------------------------------------------------------------
 
     def _divider(self, rows: list[tuple[int, Line]], height: int) -> list[Span]:
+        """Where one is, and the landmarks where they lie. When the whole transcript is on the
+        screen there is nothing to scroll, and each landmark stands beside its own row."""
+        total, glyphs = self.state.total, self.apollo.glyphs
+        whole = bool(rows) and rows[0][0] == 1 and len(rows) <= height and rows[-1][0] >= total
+        whole = whole and self.state.top in ((1, 0), (0, 0))
+        landmarks = self._landmarks(total if whole else height)
+        if whole:
+            beside: dict[int, int] = {}
+            for y, (n, line) in enumerate(rows):
+                if n <= total and line.text.strip():
+                    beside.setdefault(n, y)
+            kinds = [""] * height
+            for n, y in beside.items():
+                marked = self.entry(n) if landmarks[n - 1] == "mark" else None
+                kinds[y] = marked.mark if marked is not None else landmarks[n - 1]
+            return [landmark_span(kind, False, glyphs) for kind in kinds]
+        begin = (rows[0][0] - 1) * height // max(1, total) if rows else 0
+        end = (min(rows[-1][0], total) - 1) * height // max(1, total) if rows else -1
+        return [
+            landmark_span(landmarks[y], begin <= y <= max(begin, end), glyphs)
+            for y in range(height)
+        ]
+
+    def _landmarks(self, buckets: int) -> list[str]:
         row = self._row
         assert row is not None
-        state = (row.last_seq, height, self.state.total)
-        if self._mapped != state and self.state.total:
-            self._map = self.apollo.history.landmark_map(self.rollout, height)
-            self._mapped = state
-        total = max(1, self.state.total)
-        if rows:
-            begin = (rows[0][0] - 1) * height // total
-            end = max(begin, (min(rows[-1][0], total) - 1) * height // total)
-        else:
-            begin, end = 0, height
-        glyphs = self.apollo.glyphs
-        spans = []
-        for y in range(height):
-            kind = self._map[y] if y < len(self._map) else ""
-            spans.append(landmark_span(kind, begin <= y <= end, glyphs))
-        return spans
+        state = (buckets, row.marks, row.errors, row.submissions, row.queued_advice)
+        # What grows at the end moves a long map by less than a cell: it need not be read again.
+        stale = self.state.total > self._mapped_total * 1.01
+        if self._mapped != state or stale:
+            found = self.apollo.history.landmark_map(self.rollout, buckets)
+            self._map = found + [""] * (buckets - len(found))
+            self._mapped, self._mapped_total = state, self.state.total
+        return self._map
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return container.width
@@ -312,8 +329,10 @@ def landmark_span(kind: str, here: bool, glyphs: Glyphs) -> Span:
     match kind:
         case "attention":
             return Span(glyphs.needs, "attention bold")
+        case "reject" | "accept" | "unsure":
+            return mark_sign(kind, glyphs)
         case "mark":
-            return Span(glyphs.rejected, "masked")
+            return Span(glyphs.marked, "masked")
         case "submission":
             return Span(glyphs.submission, "accent")
         case "error":
