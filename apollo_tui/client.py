@@ -291,7 +291,7 @@ def start_core(home: Home) -> None:
     ready, tell = os.pipe()
     with home.core_log.open("ab") as log, os.fdopen(ready, "rb") as answer:
         home.core_log.chmod(0o600)
-        subprocess.Popen(
+        starter = subprocess.Popen(
             [
                 *(sys.executable, "-m", "apollo_tui", "--home", str(home.path)),
                 *("core", "serve", "--ready-fd", str(tell)),
@@ -305,6 +305,7 @@ def start_core(home: Home) -> None:
         )
         os.close(tell)
         said = answer.read().decode(errors="replace").strip()
+        starter.wait()  # it left the core behind, as nobody's child
     if said and said != "ready" and not said.startswith("running"):
         raise CoreUnreachable(said)
     if not said:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from apollo_tui.config import line_of, read_toml
+from apollo_tui.config.read import line_of, read_toml
 from apollo_tui.errors import ConfigError, TaskError, UnknownName
 from apollo_tui.log.types import Evaluation, Mount, Task
 from apollo_tui.paths import data_dir
@@ -114,7 +114,7 @@ def read_folder(folder: Path) -> Task:
     """Raises TaskError: one line with the file and the field."""
     path = folder / "task.toml"
     try:
-        data, text = read_toml(path)
+        text, data = read_toml(path)
     except ConfigError as error:
         raise TaskError(error.line) from error
     try:
@@ -159,8 +159,7 @@ def _read(path: Path) -> str:
 def _fault(path: Path, text: str, error: ValidationError) -> str:
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
-    line = line_of(text, fault["loc"])
-    place = f"{path} line {line}" if line else str(path)
+    place = f"{path} line {line_of(text, fault['loc'])}"
     if fault["type"] == "extra_forbidden":
         known = list(EvaluationTable.model_fields if "." in field else TaskTable.model_fields)
         near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)

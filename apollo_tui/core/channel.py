@@ -50,7 +50,6 @@ class Channel:
 
     def stop(self) -> None:
         self._stop.set()
-        self._poke.set()
 
     def poke(self) -> None:
         """Something a sleeping agent should look at: advice, a new key."""

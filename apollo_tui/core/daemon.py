@@ -30,6 +30,8 @@ def serve(home: Home, ready_fd: int | None = None) -> int:
     On `ready_fd` it writes "ready" when it listens, "running" when another core already does, or
     the one line that says why it cannot start.
     """
+    if ready_fd is not None and os.fork():
+        os._exit(0)  # whoever starts a core is not its parent: it outlives them
     with _tell(ready_fd) as tell:
         try:
             home.prepare()

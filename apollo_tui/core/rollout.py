@@ -26,6 +26,7 @@ from apollo_tui.log.events import (
     StepDiscarded,
     StopRequested,
 )
+from apollo_tui.log.states import FINAL_STATES
 from apollo_tui.log.texts import text_hash
 from apollo_tui.log.types import RolloutSpec, Usage
 from apollo_tui.models import Model
@@ -73,6 +74,11 @@ class Rollout:
         spec = self.progress.spec
         assert spec is not None
         return spec
+
+    @property
+    def has_ended(self) -> bool:
+        """Its final event is written; at most its sandbox is still to be removed."""
+        return self.progress.state in FINAL_STATES
 
     async def run(self) -> None:
         """To the final event, or until cancelled (the core stops; another one goes on)."""

@@ -191,11 +191,12 @@ class Supervisor:
         return {"rollout": rollout.id}
 
     async def _resume(self, command: commands.Resume) -> dict[str, Any]:
-        if command.rollout in self._running:
-            rollout = self._running[command.rollout]
-            await rollout.recorder.record(_said(Resumed, command), durable=True)
-            rollout.channel.resume()
-            return {"rollout": rollout.id}
+        if (live := self._running.get(command.rollout)) and not live.has_ended:
+            await live.recorder.decide(lambda _: [_said(Resumed, command)], durable=True)
+            live.channel.resume()
+            return {"rollout": live.id}
+        if ending := self._tasks.get(command.rollout):
+            await asyncio.wait([ending])
         recorder = Recorder(self.log, command.rollout, await self._known(command.rollout))
         if recorder.progress.state != "stopped":
             raise CommandRefused(
@@ -273,9 +274,10 @@ class Supervisor:
         return {"rollout": command.rollout}
 
     async def _live(self, rollout: str, done_to: str) -> Rollout:
-        if rollout in self._running:
-            return self._running[rollout]
-        progress = await self._known(rollout)
+        live = self._running.get(rollout)
+        if live is not None and not live.has_ended:
+            return live
+        progress = live.progress if live is not None else await self._known(rollout)
         if progress.state in FINAL_STATES:
             raise CommandRefused(f"{_name(progress)} has {progress.state} and cannot be {done_to}")
         raise CommandRefused(f"{_name(progress)} is not running in this core")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from apollo_tui.config import Config, ModelConfig, get_key
+from apollo_tui.config import Config, ModelSettings, get_key
 from apollo_tui.errors import UnknownName
 from apollo_tui.models import Model
 from apollo_tui.paths import Home
@@ -28,7 +28,7 @@ def choose_model(
         return ScriptedModel(written, Path(rest).expanduser())
     if api in ("anthropic", "openai") and rest:
         name, _, base_url = rest.partition("@")
-        settings = ModelConfig.model_validate(
+        settings = ModelSettings.model_validate(
             {"api": api, "model": name, "base_url": base_url or None}
         )
         return _configured(written, settings, home, environ)
@@ -40,25 +40,31 @@ def choose_model(
 
 
 def _configured(
-    name: str, settings: ModelConfig, home: Home, environ: Mapping[str, str] | None
+    name: str, settings: ModelSettings, home: Home, environ: Mapping[str, str] | None
 ) -> Model:
     from apollo_tui.models.prices import Price, price_of
 
     price = price_of(settings.model)
-    if settings.price is not None:
+    if (set_price := settings.price) is not None and set_price.input is not None:
         price = Price(
-            input=settings.price.input, output=settings.price.output, cached=settings.price.cached
+            input=set_price.input,
+            output=set_price.output or 0.0,
+            cached=set_price.cached,
+            cache_written=set_price.cache_written,
         )
 
     def key() -> str | None:
-        found = get_key(home, name, os.environ if environ is None else environ)
-        return found or get_key(home, settings.api, os.environ if environ is None else environ)
+        return get_key(home, name, os.environ if environ is None else environ, api=settings.api)
 
     build: Callable[..., Model]
     if settings.api == "anthropic":
-        from apollo_tui.models.anthropic import AnthropicModel as build
+        from apollo_tui.models.anthropic import AnthropicModel
+
+        build = AnthropicModel
     else:
-        from apollo_tui.models.openai import OpenAIModel as build
+        from apollo_tui.models.openai import OpenAIModel
+
+        build = OpenAIModel
     return build(
         name,
         settings.model,

@@ -8,7 +8,7 @@ small file in the job's temporary folder.
 """
 
 # One name, one system call: what runs for every action should start fast.
-# ruff: noqa: PTH103, PTH101, PTH105, PTH108, PTH110, PTH111, PTH112, PTH116, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH115
+# ruff: noqa: UP031, RUF005, PTH103, PTH101, PTH105, PTH108, PTH110, PTH111, PTH112, PTH116, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH115
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read(workspace: Workspace, path: str) -> str:
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        raise Refused(f"{shown} does not exist.{near(workspace, path)}")
+        raise Refused(f"{shown} does not exist.{near(workspace, path)}") from None
     if stat.S_ISDIR(status.st_mode):
         raise Refused(f"{shown} is a folder. Use list_files.")
     if not stat.S_ISREG(status.st_mode):
@@ -265,7 +265,8 @@ def hits(found: list[str], total: int, where: str) -> Said:
 
 def search_dir(workspace: Workspace, search_term: str, dir_path: str) -> Said:
     root = folder(workspace, dir_path)
-    found, total, files = [], 0, 0
+    found: list[str] = []
+    total = files = 0
     for path in walk(root):
         here = matches(path, search_term)
         files += bool(here)
@@ -328,7 +329,7 @@ def get_file_info(workspace: Workspace, path: str) -> Said:
     try:
         status = os.lstat(path)
     except FileNotFoundError:
-        raise Refused(f"{workspace.shown(path)} does not exist.{near(workspace, path)}")
+        raise Refused(f"{workspace.shown(path)} does not exist.{near(workspace, path)}") from None
     kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISLNK, "link"), (stat.S_ISREG, "file"))
     kind = next((name for test, name in kinds if test(status.st_mode)), "special file")
     facts = [
