@@ -72,6 +72,14 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
 
 
+def signal_process(pid: int, number: int) -> None:
+    """Signal a process of a sandbox; skip the test where only root may."""
+    try:
+        os.kill(pid, number)
+    except PermissionError:
+        pytest.skip("an ordinary user cannot signal a container's root")
+
+
 async def until(met: Callable[[], bool], *, seconds: float = 10.0) -> None:
     """Wait for something that happens outside of our reach; fails when it does not."""
     async with asyncio.timeout(seconds):

@@ -33,6 +33,7 @@ from apollo_tui.sandbox.local import (
 )
 from apollo_tui.sandbox.spooled import JOB_USER, SpooledSandbox
 
+SYSTEM_PYTHON = Path("/usr/bin/python3")
 INSTALL = "install it (Debian: apt-get install bubblewrap)"
 NAMESPACES = ("user", "pid", "ipc", "uts", "cgroup-try")
 ETC = (
@@ -220,12 +221,11 @@ def folders_above(path: str) -> list[str]:
 @functools.cache
 def interpreter() -> Path:
     """A Python for the runner: the system's if it is good enough, else the one that runs this."""
-    system = Path("/usr/bin/python3")
     needs = "import sys, ctypes, fcntl, json, tempfile; sys.exit(sys.version_info < (3, 8))"
-    if system.exists():
-        tried = subprocess.run([system, *PYTHON_OPTIONS, "-c", needs], capture_output=True)
+    if SYSTEM_PYTHON.exists():
+        tried = subprocess.run([SYSTEM_PYTHON, *PYTHON_OPTIONS, "-c", needs], capture_output=True)
         if tried.returncode == 0:
-            return system.resolve()
+            return SYSTEM_PYTHON.resolve()
     return Path(sys.executable).resolve()
 
 

@@ -75,7 +75,7 @@ def ensure_base_image(client: DockerClient) -> str:
     """The tag of the default image, which is made when the engine does not have it. Blocks."""
     from docker.errors import ImageNotFound
 
-    entries, digest = _contents()
+    entries, digest = contents()
     tag = f"{REPOSITORY}:{digest}"
     try:
         client.images.get(tag)
@@ -95,7 +95,7 @@ def ensure_base_image(client: DockerClient) -> str:
 
 
 @functools.cache
-def _contents() -> tuple[tuple[Entry, ...], str]:
+def contents() -> tuple[tuple[Entry, ...], str]:
     """What the image holds, parents before children, and the hash of it all."""
     entries = {entry.path: entry for entry in _entries()}
     for path in list(entries):

@@ -20,11 +20,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from apollo_tui.errors import SandboxError
 from apollo_tui.sandbox import Job, Outcome
 from apollo_tui.sandbox.hangup import Hangup
 
 INSIDE = Path(__file__).parent / "inside"
+_OUTCOME = TypeAdapter(Outcome)
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # A process that dies lets go of its locks an instant after its FIFOs: look a few times more.
 SETTLING_STEP = 0.005  # seconds
@@ -181,8 +184,8 @@ class Spool:
         except FileNotFoundError:
             return None
         try:
-            return Outcome(**json.loads(text))
-        except (ValueError, TypeError) as error:
+            return _OUTCOME.validate_json(text)
+        except ValidationError as error:
             raise SandboxError(f"{folder / 'rc.json'} is not an outcome: {error}") from error
 
     def _lost(self, folder: Path) -> Outcome:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 
 from apollo_tui.errors import SandboxError
 from apollo_tui.log.types import Mount
-from apollo_tui.sandbox import Job, Kind, Sandbox
+from apollo_tui.sandbox import Job, Kind, Sandbox, bubblewrap, image
+from apollo_tui.sandbox.docker import engine
 from tests.sandbox.conftest import Place
 from tests.sandboxes import processes, require, run, until
 
@@ -116,6 +119,38 @@ async def test_the_spool_and_the_runner_are_out_of_reach(sandbox: Sandbox, kind:
 @pytest.fixture
 def kind(sandbox_kind: Kind) -> Kind:
     return sandbox_kind
+
+
+@pytest.fixture
+def no_system_python(sandbox_kind: Kind, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if sys.base_prefix == "/usr":
+        pytest.skip("the Python that runs this is the system's")
+    nowhere = Path("/nowhere/python3")
+    monkeypatch.setattr(bubblewrap, "SYSTEM_PYTHON", nowhere)
+    monkeypatch.setattr(image, "SYSTEM_PYTHON", nowhere)
+    bubblewrap.interpreter.cache_clear()
+    image.contents.cache_clear()
+    yield
+    if sandbox_kind == "docker":
+        with engine() as client:
+            client.images.remove(image.ensure_base_image(client), force=True)
+    bubblewrap.interpreter.cache_clear()
+    image.contents.cache_clear()
+
+
+@pytest.mark.usefixtures("no_system_python")
+async def test_a_python_that_is_not_the_systems(place: Place, kind: Kind) -> None:
+    """It is shown, or put into the image, without the folders around it."""
+    sandbox = place.open()
+    await sandbox.start()
+    here = str(Path(sys.executable).resolve())
+    python = here if kind == "bubblewrap" else "/usr/local/bin/python3"
+    _, served = await run(sandbox, "cat /proc/*/cmdline | tr '\\0' ' '")
+    assert f"{'python3' if kind == 'docker' else here} -I -S -B /opt/apollo/runner.py" in served
+    code = "import sys, ssl, sqlite3; print(sys.version_info[:2])"
+    _, output = await run(sandbox, f'{python} -c "{code}"; ls -A {Path.home()} 2> /dev/null')
+    assert output.splitlines()[0] == str(sys.version_info[:2])
+    assert len(output.splitlines()[1:]) <= 1  # the folder this Python is in, if it is there
 
 
 async def test_no_network(sandbox: Sandbox) -> None:

@@ -206,13 +206,18 @@ async def test_a_kill_does_not_reach_other_jobs(sandbox: Sandbox, marker: str) -
 
 
 async def test_a_background_child_does_not_delay_the_outcome(sandbox: Sandbox, marker: str) -> None:
-    script = "(for n in 1 2 3 4 5 6 7 8; do sleep 0.1; echo late; done; touch wrote) & echo now"
+    script = "(for n in 1 2 3 4; do sleep 0.3; echo late; done; touch wrote) & echo now"
     began = time.monotonic()
     outcome, output = await run(sandbox, script)
     assert time.monotonic() - began < 0.6
     assert (outcome.exit_code, output) == (0, "now\n")
     # Its pipe is still read, or it would have died of SIGPIPE.
     await until((sandbox.spec.workspace / "wrote").exists)
+
+
+async def test_what_ends_just_after_its_job_is_still_heard(sandbox: Sandbox) -> None:
+    _, output = await run(sandbox, "echo a > >(sleep 0.03; sed s/a/b/)")
+    assert output == "b\n"
 
 
 async def test_a_background_child_that_writes_for_ever(sandbox: Sandbox, marker: str) -> None:

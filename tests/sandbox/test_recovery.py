@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +15,16 @@ import pytest
 from apollo_tui.errors import SandboxError
 from apollo_tui.sandbox import Job, Kind, Sandbox
 from tests.sandbox.conftest import Place
-from tests.sandboxes import HOME_LABEL, parent, processes, require, run, runner_of, until
+from tests.sandboxes import (
+    HOME_LABEL,
+    parent,
+    processes,
+    require,
+    run,
+    runner_of,
+    signal_process,
+    until,
+)
 
 CORE = """
 import asyncio, json, sys
@@ -108,7 +116,7 @@ async def test_the_runner_is_killed(sandbox: Sandbox, marker: str) -> None:
         await asyncio.sleep(0.01)
     waiting = asyncio.create_task(sandbox.wait("orphaned"))
     await asyncio.sleep(0)
-    os.kill(runner_of(processes(marker)[0]), signal.SIGKILL)
+    signal_process(runner_of(processes(marker)[0]), signal.SIGKILL)
     async with asyncio.timeout(2):
         outcome = await waiting
     assert (outcome.ended, outcome.exit_code) == ("lost", None)
@@ -131,7 +139,7 @@ async def test_the_sandbox_ends_and_is_started_again(
     await sandbox.launch(Job(id="cut", script=f"echo begun; sleep {marker}"))
     while not await sandbox.output("cut"):
         await asyncio.sleep(0.01)
-    os.kill(serve, signal.SIGKILL)
+    signal_process(serve, signal.SIGKILL)
     async with asyncio.timeout(2):
         assert (await sandbox.wait("cut")).ended == "lost"
     assert await sandbox.output("cut") == b"begun\n"
@@ -158,7 +166,7 @@ async def test_plain_jobs_outlive_their_serve(
     while not await sandbox.output("on"):
         await asyncio.sleep(0.01)
     waiting = asyncio.create_task(sandbox.wait("on"))
-    os.kill(serve, signal.SIGKILL)
+    signal_process(serve, signal.SIGKILL)
     await until(lambda: not Path(f"/proc/{serve}").exists())
     again = place.open()
     assert await again.start() is False
@@ -173,12 +181,12 @@ async def test_a_job_that_was_never_begun_is_withdrawn(
     sandbox: Sandbox, place: Place, marker: str
 ) -> None:
     serve = await serve_of(sandbox, marker)
-    os.kill(serve, signal.SIGSTOP)
+    signal_process(serve, signal.SIGSTOP)
     await sandbox.launch(Job(id="unseen", script="echo ran > effect"))
     assert await sandbox.outcome("unseen") == "unclaimed"
     waiting = asyncio.create_task(sandbox.wait("unseen"))
     await asyncio.sleep(0.1)
-    os.kill(serve, signal.SIGKILL)
+    signal_process(serve, signal.SIGKILL)
     async with asyncio.timeout(2):
         outcome = await waiting
     assert outcome.ended == "lost"
@@ -194,9 +202,9 @@ async def test_a_job_that_was_never_begun_is_begun_by_the_next_core(
     sandbox: Sandbox, place: Place, marker: str
 ) -> None:
     serve = await serve_of(sandbox, marker)
-    os.kill(serve, signal.SIGSTOP)
+    signal_process(serve, signal.SIGSTOP)
     await sandbox.launch(Job(id="unseen", script="echo ran >> effect"))
-    os.kill(serve, signal.SIGKILL)
+    signal_process(serve, signal.SIGKILL)
     await until(lambda: not Path(f"/proc/{serve}").exists())
     again = place.open()
     await again.start()
@@ -208,10 +216,10 @@ async def test_a_job_that_was_never_begun_is_begun_by_the_next_core(
 
 async def test_a_kill_before_the_beginning(sandbox: Sandbox, marker: str) -> None:
     serve = await serve_of(sandbox, marker)
-    os.kill(serve, signal.SIGSTOP)
+    signal_process(serve, signal.SIGSTOP)
     await sandbox.launch(Job(id="early", script="echo ran > effect"))
     await sandbox.kill("early")
-    os.kill(serve, signal.SIGCONT)
+    signal_process(serve, signal.SIGCONT)
     outcome = await sandbox.wait("early")
     assert (outcome.ended, outcome.error) == ("killed", "ended before it began")
     assert not (sandbox.spec.workspace / "effect").exists()

@@ -53,6 +53,7 @@ SCRIPT_IN_ARGV = 100_000  # bytes; Linux refuses a single argument of 128 KiB
 F_SETPIPE_SZ = 1031  # fcntl has no name for it before Python 3.10
 PIPE_BYTES = 1 << 20
 TIMEOUT_GRACE = 2.0  # seconds between TERM and KILL when the time is up
+LINGER = 0.1  # seconds for what ends just after its job, as the tee in `job > >(tee log)` does
 KILL_AGAIN = 0.02  # seconds between rounds of KILL
 GIVE_UP = 10.0  # seconds of KILL after which a process is stuck in the kernel
 RESCAN = 1.0  # seconds; a poke that was missed costs no more
@@ -204,6 +205,7 @@ class Runner:
         self.started_at = now()
         self.out_of_memory = oom_kills()
         self.deadline: float | None = None
+        self.linger_until: float | None = None
         self.kill_at: float | None = None
         self.give_up_at: float | None = None
         self.finished = False
@@ -222,7 +224,7 @@ class Runner:
             self._listen()
             self._reap()
             self._look_at_the_clock()
-            if not self.finished and self.status is not None and not self._still_ending():
+            if not self.finished and self._is_settled():
                 self._drain_what_is_there()
                 self._finish(self._outcome())
         self._drain_what_is_there()
@@ -234,10 +236,15 @@ class Runner:
             return False
         return self._gave_up() or not children_of(os.getpid())
 
-    def _still_ending(self) -> bool:
-        if self.kill_at is None or self._gave_up():
+    def _is_settled(self) -> bool:
+        """Whether there is an outcome: the main process is gone, and who has to be gone with it."""
+        if self.linger_until is None:
             return False
-        return bool(children_of(os.getpid()))
+        if self._gave_up() or not children_of(os.getpid()):
+            return True
+        if self.kill_at is not None:
+            return False
+        return self.pipe < 0 or time.monotonic() >= self.linger_until
 
     def _gave_up(self) -> bool:
         return self.give_up_at is not None and time.monotonic() > self.give_up_at
@@ -257,7 +264,8 @@ class Runner:
                 self._begin_ending("killed", grace)
 
     def _patience(self) -> float | None:
-        moments = [at for at in (self.deadline, self.kill_at) if at is not None]
+        linger_until = None if self.finished else self.linger_until
+        moments = [at for at in (self.deadline, self.kill_at, linger_until) if at is not None]
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _look_at_the_clock(self) -> None:
@@ -292,6 +300,7 @@ class Runner:
             if pid == self.main:
                 self.status = status
                 self.deadline = None
+                self.linger_until = time.monotonic() + LINGER
 
     # --- its output ---
 
