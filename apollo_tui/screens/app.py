@@ -177,14 +177,19 @@ class ApolloApp(App[int]):
         streamed, self._streamed = self._streamed - changed, set()
         if changed:
             self.read(None if "" in changed else changed)
-        if streamed and isinstance(self.screen, SupervisingScreen):
-            self.screen.stream(streamed)
+        if streamed and (screen := self._supervising) is not None:
+            screen.stream(streamed)
+
+    @property
+    def _supervising(self) -> SupervisingScreen | None:
+        """The screen on top, unless help or the palette covers it, or the program is ending."""
+        screen = self.screen_stack[-1] if self.screen_stack else None
+        return screen if isinstance(screen, SupervisingScreen) else None
 
     def read(self, rollouts: set[str] | None) -> None:
         """Have the screen read from the log what may have changed."""
-        screen = self.screen
-        if not isinstance(screen, SupervisingScreen):
-            self._changed.update(rollouts or ("",))
+        screen = self._supervising
+        if screen is None:  # it reads when it is back on top
             return
         try:
             screen.read(rollouts)
@@ -246,9 +251,9 @@ class ApolloApp(App[int]):
         self._link.send(Order(send, done, refused))
 
     def _marks_changed(self) -> None:
-        if isinstance(self.screen, SupervisingScreen):
-            self.screen.marks_changed()
-            self.screen.draw_footer()
+        if (screen := self._supervising) is not None:
+            screen.marks_changed()
+            screen.draw_footer()
 
     def complain(self, message: str) -> None:
         """One line in the footer, which stays until a key."""
@@ -256,9 +261,9 @@ class ApolloApp(App[int]):
         self._footer()
 
     def _footer(self) -> None:
-        if isinstance(self.screen, SupervisingScreen):
+        if (screen := self._supervising) is not None:
             try:
-                self.screen.draw_footer()
+                screen.draw_footer()
             except NoMatches:  # it has not been composed yet, and draws its footer then
                 return
 

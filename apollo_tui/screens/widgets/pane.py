@@ -109,6 +109,6 @@ def plain_line(row: RolloutRow, number: int, view: View, *, focused: bool) -> Li
             Span(state.text[:1], state.style),
             Span(f" {view.clean(row.name)}", "text bold"),
         ],
-        [Span(f"{row.step} ", "dim")],
+        [Span(f"{row.step} ", "dim")] if view.width >= 30 else [],
         view.width,
     )
