@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import PurePath
 from typing import Any, ClassVar
 
+from rich.console import Console
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -31,7 +33,10 @@ REPAINT = 0.1
 
 
 class ApolloApp(App[int]):
-    """`connect=False` shows history only; `clock` gives UTC µs; `disk` free bytes of the home."""
+    """`connect=False` shows history only; `clock` gives UTC µs; `disk` free bytes of the home.
+
+    Without `colour` everything reads by weight, dimness and reversed rows.
+    """
 
     TITLE = "apollo"
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -55,8 +60,12 @@ class ApolloApp(App[int]):
         clock: Callable[[], int] | None = None,
         disk: Callable[[], int | None] | None = None,
         glyphs: Glyphs | None = None,
+        colour: bool | None = None,
     ) -> None:
-        super().__init__()
+        self.colour = has_colours() if colour is None else colour
+        if not self.colour:  # Textual reads this, and then sends no colour at all
+            os.environ.setdefault("NO_COLOR", "1")
+        super().__init__(ansi_color=not self.colour)
         self.home = home
         self.annotator = annotator
         self.history = History(home.database)
@@ -66,7 +75,8 @@ class ApolloApp(App[int]):
         self.drafts: dict[tuple[str, str], str] = {}
         self.error = ""  # one line, until the next key
         self.said = ""  # one line about the last act, until the next key
-        self.core = ""  # what there is to say about the core; "" when all is well
+        # What there is to say about the core; "" when all is well.
+        self.core = "" if connect else "no core, reading history"
         self.core_gone = not connect
         self._connect = connect
         self._clock = clock or (lambda: time.time_ns() // 1000)
@@ -79,7 +89,7 @@ class ApolloApp(App[int]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = NIGHT.name
-        self.palette = Palette(NIGHT, colour=not self.no_color)
+        self.palette = Palette(NIGHT, colour=self.colour)
 
     def now(self) -> int:
         """UTC microseconds."""
@@ -100,8 +110,6 @@ class ApolloApp(App[int]):
         from apollo_tui.screens.console import ConsoleScreen
 
         self.theme_changed_signal.subscribe(self, lambda _: self._take_theme())
-        if not self._connect:
-            self.core = "no core, reading history"
         self.push_screen(ConsoleScreen())
         self.set_interval(60, self._minute)
         if self._connect:
@@ -277,7 +285,7 @@ class ApolloApp(App[int]):
     # --- looks ---------------------------------------------------------------------------------
 
     def _take_theme(self) -> None:
-        self.palette = Palette(self.current_theme, colour=not self.no_color)
+        self.palette = Palette(self.current_theme, colour=self.colour)
         for widget in self.screen.walk_children():
             widget.refresh()
 
@@ -310,6 +318,13 @@ class ApolloApp(App[int]):
             yield SystemCommand("start the core", "", self.action_start_core)
         if "app.detach" not in told:
             yield SystemCommand("detach", "", self.action_detach)
+
+
+def has_colours() -> bool:
+    """Whether to use colours: not where NO_COLOR asks for none, or the terminal has only 16."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return Console(force_terminal=True).color_system not in ("standard", None)
 
 
 def run_console(home: Home, annotator: str | None = None) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from apollo_tui.paths import Home
 from apollo_tui.screens.app import ApolloApp
+from apollo_tui.screens.glyphs import UNICODE, Glyphs
 from tests.screens.recorded import NOW, record
 
 Console = Callable[[], ApolloApp]
@@ -37,8 +38,16 @@ def console(recorded: Home) -> Console:
     return lambda: still(recorded)
 
 
-def still(home: Home) -> ApolloApp:
+def still(home: Home, *, glyphs: Glyphs = UNICODE, colour: bool = True) -> ApolloApp:
     """The console of a home, at NOW, with nothing answering what it asks for."""
-    app = ApolloApp(home, "ana", connect=False, clock=lambda: NOW, disk=lambda: 212 * 10**9)
+    app = ApolloApp(
+        home,
+        "ana",
+        connect=False,
+        clock=lambda: NOW,
+        disk=lambda: 212 * 10**9,
+        glyphs=glyphs,
+        colour=colour,
+    )
     app.core, app.core_gone = "", False
     return app

@@ -8,8 +8,10 @@ import pytest
 from textual.pilot import Pilot
 
 from apollo_tui.client import Streamed
+from apollo_tui.paths import Home
 from apollo_tui.screens.app import ApolloApp
-from tests.screens.conftest import Console
+from apollo_tui.screens.glyphs import ASCII
+from tests.screens.conftest import Console, still
 
 
 async def streaming(pilot: Pilot[Any]) -> None:
@@ -53,12 +55,8 @@ def test_home_by_day(console: Console, snap_compare: Any) -> None:
 
 
 def test_home_without_colour_in_ascii(
-    recorded: Any, snap_compare: Any, monkeypatch: pytest.MonkeyPatch
+    recorded: Home, snap_compare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from apollo_tui.screens.glyphs import ASCII
-    from tests.screens.conftest import still
-
     monkeypatch.setenv("NO_COLOR", "1")
-    app = still(recorded)
-    app.glyphs = ASCII
+    app = still(recorded, glyphs=ASCII, colour=False)
     assert snap_compare(app, terminal_size=(120, 40), run_before=streaming)
