@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import getpass
 import json
 import os
@@ -233,9 +234,10 @@ class Client:
         await self._request("shutdown", {})
 
     async def follow(self) -> AsyncIterator[Notification]:
-        """What happens from now on. When the core goes, yields CoreGone and keeps trying to reach
+        """What happens from now on, beginning at once with an empty Appended. When the core goes, yields CoreGone and keeps trying to reach
         it (without starting one); yields CoreBack once it answers again. Ends never."""
         await self._request("follow", {"by": self.annotator})
+        yield Appended(0, ())
         while True:
             notification = await self._notifications.get()
             yield notification
@@ -310,3 +312,20 @@ def start_core(home: Home) -> None:
         raise CoreUnreachable(said)
     if not said:
         raise CoreUnreachable(f"the core ended while starting; see {home.core_log}")
+
+
+def core_pid(home: Home) -> int | None:
+    """The pid of the core that runs for a home, None when none does."""
+    try:
+        lock = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        return int(said) if said.isdigit() else None
+    else:
+        return None
+    finally:
+        os.close(lock)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from apollo_tui.client import Client
+from apollo_tui.client import Client, core_pid
 from apollo_tui.log.read import History, RolloutRow
 from apollo_tui.paths import Home
 
@@ -95,13 +95,6 @@ async def core(home: Home, annotator: str = "ana") -> AsyncIterator[Client]:
     finally:
         await client.close()
         await end_core(home)
-
-
-def core_pid(home: Home) -> int | None:
-    """The pid written by the core that holds the lock of a home."""
-    from apollo_tui.core.daemon import lock_holder
-
-    return lock_holder(home)
 
 
 async def end_core(home: Home, number: int = signal.SIGTERM) -> None:

@@ -147,23 +147,6 @@ def _take_lock(home: Home) -> int:
     return lock
 
 
-def lock_holder(home: Home) -> int | None:
-    """The pid of the core that runs for a home, None when none does."""
-    try:
-        lock = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        said = os.pread(lock, 32, 0).decode(errors="replace").strip()
-        return int(said) if said.isdigit() else None
-    else:
-        return None
-    finally:
-        os.close(lock)
-
-
 def _log_to(home: Home) -> None:
     handler = logging.handlers.RotatingFileHandler(
         home.core_log, maxBytes=4 << 20, backupCount=3, encoding="utf-8"

@@ -8,7 +8,14 @@ from apollo_tui.log.types import Evaluation, Task
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0, "0s"), (59.9, "59s"), (60, "1m 00s"), (725, "12m 05s"), (3600, "1h 00m"), (108_000, "30h 00m")],
+    [
+        (0, "0s"),
+        (59.9, "59s"),
+        (60, "1m 00s"),
+        (725, "12m 05s"),
+        (3600, "1h 00m"),
+        (108_000, "30h 00m"),
+    ],
 )
 def test_durations_read_well(seconds: float, said: str) -> None:
     assert duration(seconds) == said

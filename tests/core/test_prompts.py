@@ -35,7 +35,9 @@ def plain(spec: SandboxSpec) -> Sandbox:
 texts = st.text(max_size=40)
 calls = st.one_of(
     st.builds(lambda t: {"tool": "think", "arguments": {"thought": t}}, texts),
-    st.builds(lambda t: {"tool": "bash", "arguments": {"command": f"echo {t!r}"}}, st.sampled_from("ab")),
+    st.builds(
+        lambda t: {"tool": "bash", "arguments": {"command": f"echo {t!r}"}}, st.sampled_from("ab")
+    ),
     st.builds(lambda t: {"tool": t, "arguments": {"x": t}}, texts),
 )
 replies = st.fixed_dictionaries(
@@ -62,9 +64,7 @@ async def _rollout_of(folder: Path, script: list[dict[str, Any]], advice: str) -
     try:
         recorder = Recorder(log, ROLLOUT, Progress())
         task = Task(name="t", description="Do it — “well”.", step_limit=20, actions_per_step=2)
-        spec = RolloutSpec(
-            task=task, model="scripted", sandbox="plain", isolated=False, name="t"
-        )
+        spec = RolloutSpec(task=task, model="scripted", sandbox="plain", isolated=False, name="t")
         await recorder.record(RolloutCreated(rollout=ROLLOUT, spec=spec))
         await recorder.record(AdviceQueued(rollout=ROLLOUT, advice=1, text=advice, by="ana"))
         model = ScriptedModel("scripted", path, on_request=note)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from apollo_tui.client import Client, CoreGone, Streamed
+from apollo_tui.client import Client, CoreGone, Streamed, core_pid
 from apollo_tui.errors import ApolloError, CommandRefused, CoreUnreachable, UsageError
 from apollo_tui.log.read import History
 from apollo_tui.log.verify import verify
 from apollo_tui.paths import Home
-from tests.running import bash, core, core_pid, end_core, ended, events, script, task_folder, until
+from tests.running import bash, core, end_core, ended, events, script, task_folder, until
 
 EVALUATE = """
 import json, os
@@ -52,7 +52,7 @@ async def test_a_rollout_acts_is_scored_and_ends(home: Home, tmp_path: Path) -> 
     assert (row.step, row.actions, row.submissions) == (4, 4, 1)
     assert not row.isolated
     finished = events(home, rollout, "action_finished")
-    assert [event["exit_code"] for event in finished][0] == 0
+    assert finished[0]["exit_code"] == 0
     assert finished[2]["exit_code"] == 3
     scores = [event["score"] for event in events(home, rollout, "evaluation_finished")]
     assert scores == [20.0, 50.0]

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 from pathlib import Path
 
-from apollo_tui.client import Client
+from apollo_tui.client import Client, core_pid
 from apollo_tui.log.verify import verify
 from apollo_tui.paths import Home
 from tests.running import bash, core, end_core, ended, events, script, task_folder, until
@@ -38,7 +38,9 @@ async def test_killed_again_and_again_every_action_runs_once(home: Home, tmp_pat
     assert (row.state, row.step) == ("finished", steps + 1)
     effects = (home.rollout(rollout) / "workspace" / "effects.txt").read_text().split()
     assert effects == [str(number) for number in range(1, steps + 1)]
-    outcomes = [(event["step"], event["ordinal"]) for event in events(home, rollout, "action_finished")]
+    outcomes = [
+        (event["step"], event["ordinal"]) for event in events(home, rollout, "action_finished")
+    ]
     assert len(outcomes) == len(set(outcomes)) == steps + 1
     assert verify(home.database) == []
     connection = sqlite3.connect(home.database)
@@ -126,8 +128,6 @@ async def test_the_terminal_s_hangup_changes_nothing(home: Home, tmp_path: Path)
             unisolated=True,
         )
         rollout = started[0]["rollout"]
-        from tests.running import core_pid
-
         pid = core_pid(home)
         assert pid is not None
         import os
