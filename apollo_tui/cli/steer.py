@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import click
@@ -102,7 +103,7 @@ def advise_command(context: Context, rollout: str, text: str, resume: bool, as_j
       apollo-tui advise noisy-filter "Let healthy runs finish." --resume
     """
     row = context.find(rollout)
-    said = click.get_text_stream("stdin").read() if text == "-" else text
+    said = sys.stdin.read() if text == "-" else text
     if not said.strip():
         raise UsageError("advice must not be empty")
     number = context.ask(lambda client: client.advise(row.id, said.strip(), resume=resume))
