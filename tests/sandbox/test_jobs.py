@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -273,3 +274,14 @@ async def test_the_environment_that_was_asked_for(sandbox: Sandbox) -> None:
 async def test_stdin_is_empty(sandbox: Sandbox) -> None:
     outcome, output = await run(sandbox, "cat; echo end")
     assert (outcome.exit_code, output) == (0, "end\n")
+
+
+async def test_a_file_tool(sandbox: Sandbox) -> None:
+    content = "first é 😀\n" + "x" * 300_000
+    job = Job(id="tool", tool="create_file", arguments={"filename": "new.txt", "content": content})
+    await sandbox.launch(job)
+    outcome = await sandbox.wait("tool")
+    said = json.loads(await sandbox.output("tool"))
+    assert (outcome.exit_code, said["success"]) == (0, True)
+    assert (sandbox.spec.workspace / "new.txt").read_text() == content
+    assert (await run(sandbox, "echo more >> new.txt"))[0].exit_code == 0
