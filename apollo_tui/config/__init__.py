@@ -17,6 +17,7 @@ from apollo_tui.config.settings import (
     Price,
     Retention,
     Roles,
+    SandboxSettings,
 )
 from apollo_tui.config.template import template
 
@@ -28,6 +29,7 @@ __all__ = [
     "Price",
     "Retention",
     "Roles",
+    "SandboxSettings",
     "get_key",
     "key_names",
     "load",

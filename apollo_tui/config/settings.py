@@ -153,6 +153,14 @@ class Retention(Settings):
         return self
 
 
+class SandboxSettings(Settings):
+    image: str | None = Field(
+        None, description="Docker image where a task names none", examples=["python:3.12-slim"]
+    )
+    memory_gb: float = Field(4.0, gt=0, description="memory of one sandbox, in GiB")
+    processes: Count = Field(512, description="processes of one sandbox")
+
+
 class Config(Settings):
     """All settings of a home."""
 
@@ -167,6 +175,9 @@ class Config(Settings):
     roles: Roles = Field(
         default_factory=Roles,
         description="which model does the side work; unset: that feature says so",
+    )
+    sandbox: SandboxSettings = Field(
+        default_factory=SandboxSettings, description="where actions run"
     )
     notify: Notify = Field(
         default_factory=Notify, description="the core tells you when nobody looks"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from apollo_tui.config import Config, ModelSettings, get_key
-from apollo_tui.errors import UnknownName
+from pydantic import ValidationError
+
+from apollo_tui.config import Config, ModelSettings
+from apollo_tui.errors import UnknownName, UsageError
 from apollo_tui.models import Model
+from apollo_tui.models.endpoint import OFFICIAL, Endpoint
 from apollo_tui.paths import Home
+
+_FORMS = "a configured name, anthropic:NAME, openai:NAME[@BASE_URL] or scripted:FILE"
 
 
 def choose_model(
@@ -17,61 +24,47 @@ def choose_model(
 ) -> Model:
     """A configured name · anthropic:NAME[@URL] · openai:NAME[@URL] · scripted:FILE.
 
-    Raises UnknownName or ConfigError. Nothing is asked of the API yet: see `Model.check`.
+    Nothing is asked of an API yet: see `Model.check`. Raises UnknownName; UsageError for an address
+    that is none; ConfigError for a scripted model's file that is missing or broken.
     """
-    if written in config.models:
-        return _configured(written, config.models[written], home, environ)
+    env = os.environ if environ is None else environ
+    if settings := config.models.get(written):
+        return _adapter(Endpoint(written, written, settings, home, env))
     api, _, rest = written.partition(":")
     if api == "scripted" and rest:
         from apollo_tui.models.scripted import ScriptedModel
 
         return ScriptedModel(written, Path(rest).expanduser())
-    if api in ("anthropic", "openai") and rest:
-        name, _, base_url = rest.partition("@")
-        settings = ModelSettings.model_validate(
-            {"api": api, "model": name, "base_url": base_url or None}
-        )
-        return _configured(written, settings, home, environ)
-    known = ", ".join(config.models) or "none is configured"
-    raise UnknownName(
-        f"there is no model {written!r} (configured: {known}); write a configured name, "
-        "anthropic:NAME, openai:NAME[@BASE_URL] or scripted:FILE"
-    )
+    if api in OFFICIAL and rest:
+        return _adapter(Endpoint(written, api, _settings(api, rest), home, env))
+    raise UnknownName(_unknown(written, config))
 
 
-def _configured(
-    name: str, settings: ModelSettings, home: Home, environ: Mapping[str, str] | None
-) -> Model:
-    from apollo_tui.models.prices import Price, price_of
-
-    price = price_of(settings.model)
-    if (set_price := settings.price) is not None and set_price.input is not None:
-        price = Price(
-            input=set_price.input,
-            output=set_price.output or 0.0,
-            cached=set_price.cached,
-            cache_written=set_price.cache_written,
-        )
-
-    def key() -> str | None:
-        return get_key(home, name, os.environ if environ is None else environ, api=settings.api)
-
-    build: Callable[..., Model]
-    if settings.api == "anthropic":
+def _adapter(endpoint: Endpoint) -> Model:
+    """The SDKs are slow to import and heavy, so only the one that is needed is."""
+    if endpoint.settings.api == "anthropic":
         from apollo_tui.models.anthropic import AnthropicModel
 
-        build = AnthropicModel
-    else:
-        from apollo_tui.models.openai import OpenAIModel
+        return AnthropicModel(endpoint)
+    from apollo_tui.models.openai import OpenAIModel
 
-        build = OpenAIModel
-    return build(
-        name,
-        settings.model,
-        base_url=settings.base_url,
-        key=key,
-        max_tokens=settings.max_tokens,
-        sampling=settings.sampling,
-        extra_body=settings.extra_body,
-        price=price,
-    )
+    return OpenAIModel(endpoint)
+
+
+def _settings(api: str, rest: str) -> ModelSettings:
+    """NAME or NAME@BASE_URL, where NAME may itself contain an @."""
+    named = re.fullmatch(r"(?P<model>.+?)(@(?P<base_url>https?://.*))?", rest)
+    if named is None or re.search(r"@[\w.-]+(:\d+|/)", named["model"]):
+        raise UsageError(f"{api}:{rest}: write the address with http:// or https:// after the @")
+    try:
+        return ModelSettings.model_validate({"api": api, **named.groupdict()})
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"the address in --model {api}:{named['model']}@… {why}") from None
+
+
+def _unknown(written: str, config: Config) -> str:
+    names = ", ".join(config.models) or "none"
+    near = difflib.get_close_matches(written, config.models, n=1)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return f"there is no model {written!r}{hint} (configured: {names}); write {_FORMS}"
