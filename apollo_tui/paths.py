@@ -9,8 +9,8 @@ from pathlib import Path
 from apollo_tui.errors import HomeError
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 cifs smb smb3 smbfs lustre gpfs beegfs ceph glusterfs fuse.glusterfs afs 9p "
-    "fuse.sshfs fuse.s3fs fuse.rclone ocfs2 panfs".split()
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs"}
+    | {"fuse.glusterfs", "afs", "9p", "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "ocfs2", "panfs"}
 )
 
 

@@ -17,7 +17,7 @@ from apollo_tui.errors import ApolloError, CommandRefused, CoreUnreachable, Usag
 from apollo_tui.log.read import History
 from apollo_tui.log.verify import verify
 from apollo_tui.paths import Home
-from tests.running import bash, core, end_core, ended, events, script, task_folder, until
+from tests.running import Reply, bash, core, end_core, ended, events, script, task_folder, until
 
 EVALUATE = """
 import json, os
@@ -27,9 +27,7 @@ print(json.dumps({"score": 10 * len(lines), "results": {"lines": len(lines)}}))
 """
 
 
-async def start(
-    client: Client, tmp_path: Path, replies: list[dict[str, object]], **more: object
-) -> str:
+async def start(client: Client, tmp_path: Path, replies: list[Reply], **more: object) -> str:
     number = uuid.uuid4().hex[:6]
     task = more.pop("task", None) or task_folder(tmp_path / f"task-{number}")
     model = script(tmp_path / f"{number}.jsonl", replies)
