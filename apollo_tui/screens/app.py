@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import PurePath
 from typing import Any, ClassVar
 
@@ -63,9 +64,8 @@ class ApolloApp(App[int]):
         colour: bool | None = None,
     ) -> None:
         self.colour = has_colours() if colour is None else colour
-        if not self.colour:  # Textual reads this, and then sends no colour at all
-            os.environ.setdefault("NO_COLOR", "1")
-        super().__init__(ansi_color=not self.colour)
+        with nullcontext() if self.colour else no_color():
+            super().__init__(ansi_color=not self.colour)
         self.home = home
         self.annotator = annotator
         self.history = History(home.database)
@@ -325,6 +325,20 @@ def has_colours() -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     return Console(force_terminal=True).color_system not in ("standard", None)
+
+
+@contextmanager
+def no_color() -> Iterator[None]:
+    """Textual decides by the environment, while an App is made, to send no colour at all."""
+    before = os.environ.get("NO_COLOR")
+    os.environ["NO_COLOR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NO_COLOR"]
+        else:
+            os.environ["NO_COLOR"] = before
 
 
 def run_console(home: Home, annotator: str | None = None) -> int:

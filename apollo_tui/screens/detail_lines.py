@@ -248,6 +248,9 @@ def _chopped(text: str, cells: int) -> list[str]:
     pieces = []
     while width(text) > cells:
         piece = fit(text, cells).rstrip() if not text.isascii() else text[:cells]
+        space = piece.rfind(" ")
+        if space > cells * 2 // 3:
+            piece = piece[: space + 1]
         piece = piece or text[:1]
         pieces.append(piece)
         text = text[len(piece) :]

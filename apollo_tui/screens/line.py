@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from apollo_tui.screens.format import fit, width
 
@@ -90,6 +91,22 @@ def columns(parts: Iterable[tuple[int, Span]], cells: int, ground: str = "") -> 
         spans.append(span)
         at += width(span.text)
     return fitted(spans, cells, ground)
+
+
+def unchanged(before: Line, after: Line) -> int:
+    """The cells at the beginning that two lines have in common: they need not be painted again."""
+    if before.ground != after.ground:
+        return 0
+    cells = 0
+    for old, new in zip(before.spans, after.spans, strict=False):
+        if old == new:
+            cells += width(old.text)
+            continue
+        if (old.style, old.ground) == (new.style, new.ground) and new.text.isascii():
+            pairs = zip(old.text, new.text, strict=False)
+            cells += sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        break
+    return cells
 
 
 def on(line: Line, ground: str, cursor: str = "") -> Line:

@@ -54,9 +54,6 @@ def test_home_by_day(console: Console, snap_compare: Any) -> None:
     assert snap_compare(app, terminal_size=(120, 40), run_before=streaming)
 
 
-def test_home_without_colour_in_ascii(
-    recorded: Home, snap_compare: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
+def test_home_without_colour_in_ascii(recorded: Home, snap_compare: Any) -> None:
     app = still(recorded, glyphs=ASCII, colour=False)
     assert snap_compare(app, terminal_size=(120, 40), run_before=streaming)

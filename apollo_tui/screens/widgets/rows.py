@@ -9,7 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from apollo_tui.screens.line import Line
+from apollo_tui.screens.line import BLANK, Line, unchanged
 
 if TYPE_CHECKING:
     from apollo_tui.screens.app import ApolloApp
@@ -39,12 +39,13 @@ class Rows(Widget):
         wide = self.size.width
         if not wide:
             return
-        changed = [
-            Region(0, y, wide, 1)
-            for y in range(max(len(old), len(self._lines)))
-            if (old[y] if y < len(old) else None)
-            != (self._lines[y] if y < len(self._lines) else None)
-        ]
+        changed = []
+        for y in range(max(len(old), len(self._lines))):
+            before = old[y] if y < len(old) else BLANK
+            after = self._lines[y] if y < len(self._lines) else BLANK
+            if before != after:
+                start = unchanged(before, after)
+                changed.append(Region(start, y, max(1, wide - start), 1))
         if changed:
             self.refresh(*changed)
 
