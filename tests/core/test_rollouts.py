@@ -221,7 +221,7 @@ async def test_a_sick_rollout_ends_failed_and_its_neighbour_goes_on(
 
 
 async def test_unknown_tools_and_bad_arguments_are_observations(home: Home, tmp_path: Path) -> None:
-    replies = [
+    replies: list[Reply] = [
         {"actions": [{"tool": "bahs", "arguments": {"command": "ls"}}]},
         {"actions": [{"tool": "bash", "arguments": {"cmd": "ls"}}]},
         {"text": "I have a question."},
