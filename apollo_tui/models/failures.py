@@ -112,13 +112,19 @@ def nobody_answers(base_url: str, why: str) -> ModelError:
 
 
 def connection_reason(error: BaseException) -> str:
-    """The system's own words for what became of a connection."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, OSError) and error.errno is not None:
-        known = os.strerror(error.errno) if error.errno > 0 else error.strerror
-        return str(known).lower()
-    return str(error) or type(error).__name__
+    """The system's own words for what became of a connection, in lower case."""
+    said = str(error) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        said = str(cause) or said
+        if isinstance(cause, OSError) and cause.errno is not None:
+            said = os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+            break
+        cause = cause.__cause__ or cause.__context__
+    # Where a name has several addresses, asyncio joins their errors into one text.
+    if several := re.search(r"\[Errno (\d+)\]", said):
+        said = os.strerror(int(several[1]))
+    return said.lower()
 
 
 def set_key_line(key_name: str) -> str:

@@ -1,26 +1,39 @@
 """A model that replies from a file: for tests, demonstrations, and trying the console.
 
-One JSON object a line: `thinking`, `text`, `actions` ([{tool, arguments}]), `seconds` (how long
-the reply takes to stream), `repeat` (how often it is given), `for` (step, summary, judge or ask). The
-position follows from the log, so it survives a restart; after the last step the agent finishes.
+One JSON object a line, every field optional:
+
+    {"thinking": "…", "text": "…", "actions": [{"tool": "bash", "arguments": {"command": "ls"}}],
+     "seconds": 0.5, "repeat": 1, "for": "step"}
+
+`seconds` is how long the reply takes to stream, `repeat` how often it is given, `for` is step,
+summary, judge or ask. The position in the file follows from the log, so it survives a restart and a
+fork; after the last step the agent finishes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from functools import cached_property
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from apollo_tui.errors import ConfigError
-from apollo_tui.log.types import AssistantMessage, Text, Thinking, ToolCall, Usage, Value
+from apollo_tui.log.types import (
+    AssistantMessage,
+    Message,
+    Text,
+    Thinking,
+    ToolCall,
+    Usage,
+    Value,
+)
 from apollo_tui.models import Delta, Purpose, Reply, Request
 
-PIECES_PER_SECOND = 20
+_PIECES_PER_SECOND = 20
+_FEWEST_PIECES = 4
 
 
 class ScriptedAction(Value):
@@ -32,18 +45,55 @@ class ScriptedReply(Value):
     thinking: Text = ""
     text: Text = ""
     actions: tuple[ScriptedAction, ...] = ()
-    seconds: float = Field(default=0.0, ge=0, le=3600)
-    repeat: int = Field(default=1, ge=1)
-    purpose: Purpose = Field(default="step", alias="for")
+    seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
+    repeat: int = Field(1, ge=1)
+    purpose: Purpose = Field("step", alias="for")
 
 
-FINISH = ScriptedReply(actions=(ScriptedAction(tool="finish"),))
+_FINISH = ScriptedReply(actions=(ScriptedAction(tool="finish"),))
+_SILENCE = ScriptedReply()
 
 
-def read_script(path: Path) -> list[ScriptedReply]:
+class ScriptedModel:
+    """Implements `Model`. `on_request` sees every request as it is given.
+
+    Raises ConfigError with the line when the file is missing or broken.
+    """
+
+    api = "scripted"
+
+    def __init__(
+        self, name: str, path: Path, *, on_request: Callable[[Request], None] | None = None
+    ) -> None:
+        self.name = name
+        self._replies = read_script(path)
+        self._on_request = on_request
+
+    async def check(self) -> None:
+        """The file was read already; there is nobody to reach."""
+
+    async def close(self) -> None:
+        pass
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Reply]:
+        if self._on_request is not None:
+            self._on_request(request)
+        reply = reply_at(self._replies, request.purpose, request.position)
+        deltas = pieces(reply)
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        for number, delta in enumerate(deltas, 1):
+            due = started + reply.seconds * number / len(deltas)
+            await asyncio.sleep(max(0.0, due - clock()))
+            yield delta
+        await asyncio.sleep(max(0.0, started + reply.seconds - clock()))
+        yield _whole(reply, request)
+
+
+def read_script(path: Path) -> tuple[ScriptedReply, ...]:
     """The replies of a file. Raises ConfigError with the file and the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read the scripted model {path}: {why}") from error
@@ -54,57 +104,54 @@ def read_script(path: Path) -> list[ScriptedReply]:
         try:
             replies.append(ScriptedReply.model_validate_json(line))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(
-                f"{path} line {number}: {f'{where}: ' if where else ''}{first['msg']}"
-            ) from error
-    return replies
+            raise ConfigError(f"{path.name} line {number}: {_fault(error)} ({path})") from None
+    return tuple(replies)
 
 
-class ScriptedModel:
-    """Implements `Model`. `on_request` sees every request as it is given."""
+def _fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    match first["type"]:
+        case "extra_forbidden":
+            fields = [info.alias or name for name, info in ScriptedReply.model_fields.items()]
+            known = "tool, arguments" if "." in field else ", ".join(fields)
+            return f"unknown field {field}; there are {known}"
+        case "missing":
+            return f"{field} is missing"
+        case "json_invalid":
+            return f"this is no JSON: {first['ctx']['error']}"
+        case "model_type":
+            return f"{field or 'a reply'} must be a JSON object"
+    return f"{field} {first['msg'].replace('Input should', 'must')}"
 
-    api = "scripted"
 
-    def __init__(
-        self, name: str, path: Path, *, on_request: Callable[[Request], None] | None = None
-    ) -> None:
-        self.name = name
-        self.path = path
-        self._on_request = on_request
+def reply_at(replies: Sequence[ScriptedReply], purpose: Purpose, position: int) -> ScriptedReply:
+    """The reply after `position` others of this purpose; when there are no more, `finish` for a
+    step, nothing for the rest."""
+    for reply in replies:
+        if reply.purpose != purpose:
+            continue
+        if position < reply.repeat:
+            return reply
+        position -= reply.repeat
+    return _FINISH if purpose == "step" else _SILENCE
 
-    @cached_property
-    def _replies(self) -> list[ScriptedReply]:
-        return read_script(self.path)
 
-    async def check(self) -> None:
-        """Raises ConfigError when the file cannot be read."""
-        _ = self._replies
-
-    async def close(self) -> None:
-        pass
-
-    async def stream(self, request: Request) -> AsyncIterator[Delta | Reply]:
-        if self._on_request is not None:
-            self._on_request(request)
-        reply = self._reply_at(request.purpose, request.position)
-        deltas = list(_deltas(reply))
-        for delta in deltas:
-            await asyncio.sleep(reply.seconds / len(deltas))
-            yield delta
-        if not deltas:
-            await asyncio.sleep(reply.seconds)
-        yield _whole(reply, request)
-
-    def _reply_at(self, purpose: Purpose, position: int) -> ScriptedReply:
-        for reply in self._replies:
-            if reply.purpose != purpose:
-                continue
-            if position < reply.repeat:
-                return reply
-            position -= reply.repeat
-        return FINISH if purpose == "step" else ScriptedReply()
+def pieces(reply: ScriptedReply) -> list[Delta]:
+    """The reply as it streams: about twenty pieces a second, at least a few."""
+    parts: list[tuple[Literal["thinking", "text", "action"], str, str]] = [
+        ("thinking", reply.thinking, ""),
+        ("text", reply.text, ""),
+    ]
+    parts += [("action", json.dumps(call.arguments), call.tool) for call in reply.actions]
+    length = sum(len(text) for _, text, _ in parts)
+    wanted = max(_FEWEST_PIECES, round(reply.seconds * _PIECES_PER_SECOND))
+    size = max(1, length // wanted)
+    return [
+        Delta(kind, text[start : start + size], tool)
+        for kind, text, tool in parts
+        for start in range(0, len(text), size)
+    ]
 
 
 def _whole(reply: ScriptedReply, request: Request) -> Reply:
@@ -120,25 +167,14 @@ def _whole(reply: ScriptedReply, request: Request) -> Reply:
             for ordinal, action in enumerate(reply.actions, 1)
         ),
     )
-    read = sum(len(message.model_dump_json()) for message in request.prompt.messages)
-    written = len(message.model_dump_json())
-    finish: Literal["actions", "stop"] = "actions" if reply.actions else "stop"
-    usage = Usage(input=read // 4, output=written // 4, cost_usd=0.0, estimated=True)
-    return Reply(message, usage, finish, served_model="scripted")
+    read = len(request.prompt.system) + sum(map(_length, request.prompt.messages))
+    usage = Usage(input=read // 4, output=_length(message) // 4, cost_usd=0.0, estimated=True)
+    return Reply(message, usage, "actions" if message.actions else "stop", served_model="scripted")
 
 
-def _deltas(reply: ScriptedReply) -> list[Delta]:
-    """The reply in the pieces in which it streams: about twenty a second, at least a few."""
-    parts: list[tuple[Literal["thinking", "text", "action"], str, str]] = [
-        ("thinking", reply.thinking, ""),
-        ("text", reply.text, ""),
-    ]
-    parts += [("action", json.dumps(action.arguments), action.tool) for action in reply.actions]
-    total = sum(len(text) for _, text, _ in parts)
-    pieces = max(4, int(reply.seconds * PIECES_PER_SECOND))
-    size = max(1, total // pieces)
-    return [
-        Delta(kind, text[start : start + size], tool)
-        for kind, text, tool in parts
-        for start in range(0, len(text), size)
-    ]
+def _length(message: Message) -> int:
+    """How many characters a message has, roughly."""
+    if not isinstance(message, AssistantMessage):
+        return len(message.text)
+    calls = sum(len(call.tool) + len(str(call.arguments)) for call in message.actions)
+    return len(message.text) + sum(len(block.text) for block in message.thinking) + calls
