@@ -58,7 +58,7 @@ class BubblewrapSandbox(SpooledSandbox):
         self._record = spec.folder / "bubblewrap.json"
         self._two_users = os.geteuid() == 0
 
-    async def start(self) -> bool:
+    async def _start(self) -> bool:
         if await asyncio.to_thread(self.spool.serving):
             return True
         await self._end_what_was_started()
@@ -82,11 +82,8 @@ class BubblewrapSandbox(SpooledSandbox):
             await self._until_serving(ready.changed, log)
         return False
 
-    async def close(self, remove: bool = True) -> None:
-        if not remove:
-            return
+    async def _remove(self) -> None:
         await self._end_what_was_started()
-        await asyncio.to_thread(self._clear_away)
 
     # --- starting ----------------------------------------------------------------------------------
 

@@ -55,17 +55,15 @@ class DockerSandbox(SpooledSandbox):
         self._image = spec.image or image
         self._host = host
 
-    async def start(self) -> bool:
+    async def _start(self) -> bool:
         await asyncio.to_thread(self._prepare)
         with Hangup(self.spool.ready) as ready:
             found = await asyncio.to_thread(self._find_or_create)
             await self._until_taking_jobs(ready)
         return found
 
-    async def close(self, remove: bool = True) -> None:
-        if remove:
-            await asyncio.to_thread(self._remove)
-            await asyncio.to_thread(self._clear_away)
+    async def _remove(self) -> None:
+        await asyncio.to_thread(self._remove_container)
 
     # --- blocking, in threads ------------------------------------------------------------------------
 
@@ -170,7 +168,7 @@ class DockerSandbox(SpooledSandbox):
             "log_config": LogConfig(type="json-file", config={"max-size": "1m"}),
         }
 
-    def _remove(self) -> None:
+    def _remove_container(self) -> None:
         with engine(self._host) as client:
             container = self._find(client)
             if container is not None:

@@ -33,7 +33,7 @@ class PlainSandbox(SpooledSandbox):
         super().__init__(spec)
         self.workspace_path = str(spec.workspace)
 
-    async def start(self) -> bool:
+    async def _start(self) -> bool:
         if await asyncio.to_thread(self.spool.serving):
             return True
         config = Config(
@@ -52,14 +52,11 @@ class PlainSandbox(SpooledSandbox):
             await self._until_serving(ready.changed, log)
         return False
 
-    async def close(self, remove: bool = True) -> None:
-        if not remove:
-            return
+    async def _remove(self) -> None:
         pid = await asyncio.to_thread(self.spool.server)
         if pid is not None:
             await end_process(pid, start_time(pid))
         await self.spool.kill_all()
-        await asyncio.to_thread(self._clear_away)
 
 
 def path() -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
@@ -27,11 +30,24 @@ class SpooledSandbox(ABC):
         self.spec = spec
         self.spool = Spool(spec.spool, shared=shared_spool)
 
-    @abstractmethod
-    async def start(self) -> bool: ...
+    async def start(self) -> bool:
+        """Create it, or find it again; True when it was there already. Raises SandboxError."""
+        async with self._alone():
+            return await self._start()
+
+    async def close(self, remove: bool = True) -> None:
+        """Let go of it. With `remove`, end every process and delete it; the workspace stays."""
+        if not remove:
+            return
+        async with self._alone():
+            await self._remove()
+            await asyncio.to_thread(self._clear_away)
 
     @abstractmethod
-    async def close(self, remove: bool = True) -> None: ...
+    async def _start(self) -> bool: ...
+
+    @abstractmethod
+    async def _remove(self) -> None: ...
 
     async def launch(self, job: Job) -> None:
         await self.spool.launch(job)
@@ -48,7 +64,23 @@ class SpooledSandbox(ABC):
     async def output(self, job_id: str, start: int = 0, size: int = -1) -> bytes:
         return await self.spool.output(job_id, start, size)
 
-    # --- for the kinds (all but the first block) -----------------------------------------------------
+    # --- for the kinds -------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Nobody else starts or removes the sandbox of this folder meanwhile."""
+        lock = await asyncio.to_thread(self._open_lock)
+        try:
+            # In a thread that may have to wait: whoever holds it gives up at START_TIMEOUT.
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self) -> int:
+        folder = self.spec.folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     async def _until_serving(self, changed: asyncio.Event, log: Path) -> None:
         """After the start: until jobs are taken. `changed` is set by the spool's `ready` FIFO."""
@@ -64,8 +96,6 @@ class SpooledSandbox(ABC):
     def _lay_out(self, config: Config, *, tmp_mode: int = 0o700) -> None:
         """Make the folder ready. The programs that run inside are copied, so that they stay as
         they are for the sandbox's life and can be read by whoever runs them."""
-        folder = self.spec.folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.spec.workspace.mkdir(mode=0o755, exist_ok=True)
         self.tmp.mkdir(exist_ok=True)
         self.tmp.chmod(tmp_mode)

@@ -69,6 +69,7 @@ async def test_a_container_that_was_created_and_never_started(
 ) -> None:
     """The core died between the two."""
     dead = place.open()
+    place.spec.folder.mkdir()
     dead._prepare()  # type: ignore[attr-defined]
     with engine() as other:
         dead._create(other)  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ long as background processes of its job do.
 """
 
 # One name, one system call: paths as objects would only slow the start.
-# ruff: noqa: PTH100, PTH103, PTH104, PTH108, PTH110, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH103, PTH104, PTH108, PTH110, PTH112, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Server:
         children = Children()
         self.kept_open += [children.reader, children.writer]
         poke(os.path.join(self.own, "ready"))
-        while True:
+        while os.path.isdir(self.queue):
             self._claim_new()
             self._reap()
             select.select([wake, children.reader], [], [], RESCAN)
