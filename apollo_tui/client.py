@@ -318,7 +318,7 @@ def core_pid(home: Home) -> int | None:
     """The pid of the core that runs for a home, None when none does."""
     try:
         lock = os.open(home.lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

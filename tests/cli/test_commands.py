@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from apollo_tui.cli.program import COMMANDS
+from apollo_tui.paths import Home
+from tests.cli.conftest import Program
+from tests.running import bash, script, task_folder
+
+LS_FIELDS = ["rollout", "name", "task", "model", "sandbox", "isolated", "state", "why", "step", "actions", "marks", "score", "cost_usd", "started_at", "ended_at", "attention"]
+
+
+def leaves() -> list[tuple[str, click.Command]]:
+    """Every command there is, groups opened."""
+    found = []
+    for name, module in COMMANDS.items():
+        command = getattr(importlib.import_module(f"apollo_tui.cli.{module}"), f"{name}_command")
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {sub}", one) for sub, one in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), leaves(), ids=[name for name, _ in leaves()])
+def test_every_command_has_help_with_an_example(name: str, command: click.Command) -> None:
+    assert command.help
+    assert "Example:" in command.help
+    assert f"apollo-tui {name.split()[0]}" in command.help
+
+
+def test_a_rollout_from_the_command_line(program: Program, home: Home, tmp_path: Path) -> None:
+    model = script(tmp_path / "m.jsonl", [bash("echo hi", repeat=3), bash("sleep 0.1", repeat=5)])
+    task = task_folder(tmp_path / "counting")
+    done = program(
+        *("run", task, "--model", model, "--sandbox", "plain", "--unisolated", "--json"),
+        *("--tag", "night"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["name"] == "counting"
+    assert program("wait", "counting").returncode == 0
+    (row,) = json.loads(program("ls", "--json", "--tag", "night").stdout)
+    assert list(row) == LS_FIELDS
+    assert (row["state"], row["isolated"], row["step"]) == ("finished", False, 9)
+    assert json.loads(program("ls", "--json", "--state", "running").stdout) == []
+    assert "not isolated" in program("ls").stdout
+    lines = [json.loads(line) for line in program("log", "counting").stdout.splitlines()]
+    assert all({"seq", "at", "kind", "rollout"} <= set(line) for line in lines)
+    assert lines[0]["kind"] == "rollout_created"
+    prompt = json.loads(program("log", "counting", "--prompt", "2").stdout)
+    assert [message["role"] for message in prompt["messages"]] == ["user", "assistant", "tool"]
+    marks = tmp_path / "marks.txt"
+    marks.write_text('counting 1-2 reject impatient "a note"\n# nothing\ncounting 3.1 accept\n')
+    assert "3 actions marked" in program("mark", "--from", str(marks)).stdout
+    assert program("--as", "ben", "mark", "counting", "4", "unsure").returncode == 0
+    assert program("unmark", "counting", "1").returncode == 0
+    marked = [json.loads(line) for line in program("log", "counting").stdout.splitlines()]
+    assert [line["by"] for line in marked if line["kind"] == "marked"][-1] == "ben"
+    shown = json.loads(program("show", "counting", "--json").stdout)
+    assert shown["marks"] == 3
+    refused = program("pause", "counting")
+    assert refused.returncode == 1
+    assert "finished" in refused.stderr
+    status = json.loads(program("core", "status", "--json").stdout)
+    assert set(status) == {"pid", "socket", "version", "rollouts"}
+    assert program("verify").returncode == 0
+    assert program("core", "stop").returncode == 0
+    assert json.loads(program("core", "status", "--json").stdout)["pid"] is None
+
+
+def test_steering_from_the_command_line(program: Program, tmp_path: Path) -> None:
+    model = script(tmp_path / "m.jsonl", [bash("true", seconds=0.3, repeat=200)])
+    plain = ("--model", model, "--sandbox", "plain", "--unisolated")
+    assert program("run", task_folder(tmp_path / "long"), *plain).returncode == 0
+    assert (
+        program("run", "--task", "Do it.", *plain, "--name", "control", "--hands-off").returncode
+        == 0
+    )
+    assert program("pause", "long", "--now").returncode == 0
+    assert program("wait", "long", "--until", "paused", "--timeout", "20").returncode == 0
+    assert (
+        json.loads(program("advise", "long", "-", "--json", given="Slower.\n").stdout)["advice"]
+        == 1
+    )
+    assert program("unadvise", "long", "1").returncode == 0
+    again = program("unadvise", "long", "1")
+    assert (again.returncode, "not in the queue" in again.stderr) == (1, True)
+    refused = program("advise", "control", "No.")
+    assert (refused.returncode, "hands-off" in refused.stderr) == (1, True)
+    assert program("resume", "long").returncode == 0
+    late = program("wait", "long", "--timeout", "0.5")
+    assert (late.returncode, "within" in late.stderr) == (1, True)
+    assert program("stop", "--all").stdout.count("stops") == 2
+    assert program("wait", "long").returncode == 1
+    assert program("core", "restart").returncode == 0
+
+
+def test_settings_and_keys(program: Program, home: Home) -> None:
+    assert program("config", "init").returncode == 0
+    assert "already" in program("config", "init").stderr
+    assert program("config", "check").returncode == 0
+    assert json.loads(program("config", "show", "--json").stdout)["retention"]["disk_warn"] == 0.85
+    secret = "sk-canary-0123456789"
+    assert program("auth", "set", "anthropic", given=secret + "\n").returncode == 0
+    assert json.loads(program("auth", "list", "--json").stdout) == ["anthropic"]
+    assert home.keys.stat().st_mode & 0o777 == 0o600
+    assert secret not in program("auth", "list").stdout
+
+
+def test_tasks_doctor_and_completion(program: Program) -> None:
+    tasks = json.loads(program("tasks", "--json").stdout)
+    assert {"noisy-filter", "imbalanced-loss", "retrieval-scaffold"} <= {t["name"] for t in tasks}
+    assert set(tasks[0]) == {"name", "category", "path", "time_limit"}
+    checked = {fact["what"]: fact for fact in json.loads(program("doctor", "--json").stdout)}
+    assert {"Python", "home", "docker", "bubblewrap"} <= set(checked)
+    assert "_APOLLO_TUI_COMPLETE" in program("completion", "bash").stdout
