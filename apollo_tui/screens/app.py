@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from rich.console import Console
@@ -41,10 +41,7 @@ class ApolloApp(App[int]):
 
     TITLE = "apollo"
     CSS_PATH: ClassVar[list[str | PurePath]] = [
-        "app.tcss",
-        "console.tcss",
-        "rollout.tcss",
-        "help.tcss",
+        Path(__file__).with_name(f"{name}.tcss") for name in ("app", "console", "rollout", "help")
     ]
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"

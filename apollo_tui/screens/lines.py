@@ -211,51 +211,6 @@ def _thinking(entry: Entry, view: View) -> list[Line]:
     return [columns([(BODY, Span(text, "dim italic"))], view.width) for text in texts]
 
 
-def streaming_lines(
-    step: int, text: str, tool: str, arguments: str, view: View, limit: int
-) -> list[Line]:
-    """The reply that is still arriving: its end, in at most `limit` lines, and the live mark."""
-    room = max(4, view.width - BODY - 1)
-    kept = text[-room * (limit + 2) :]
-    if tool:
-        name = cut_tool(view.clean(tool), view.tool, view.glyphs.cut)
-        at = BODY + view.tool + 1
-        shown = cut_end(
-            view.clean(arguments), max(0, view.width - at - RESULT - 1), view.glyphs.cut
-        )
-        row = columns(
-            [
-                (STEP, step_number(step)),
-                (BODY, Span(name, "dim")),
-                (at, Span(shown, "text")),
-                (at + width(shown), Span(view.glyphs.live, "accent")),
-            ],
-            view.width,
-        )
-        above = streaming_lines(step, text, "", "", view, limit - 1) if limit > 1 and text else []
-        return [_without_live(line, view) for line in above] + [row]
-    wrapped = wrap(view.clean(kept), room, mark=view.glyphs.cut)[-limit:]
-    lines = []
-    for index, piece in enumerate(wrapped):
-        parts = [(STEP, step_number(step))] if index == 0 else []
-        parts.append((BODY, Span(piece, "dim italic")))
-        if index == len(wrapped) - 1:
-            parts.append((BODY + width(piece), Span(view.glyphs.live, "accent")))
-        lines.append(columns(parts, view.width))
-    return lines
-
-
-def _without_live(line: Line, view: View) -> Line:
-    kept = [
-        span
-        for span in line.spans
-        if not (span.text == view.glyphs.live and span.style == "accent")
-        and not (span.style == "faint" and span.text.strip().isdigit())
-    ]
-    missing = sum(1 for span in line.spans if span.style == "faint" and span.text.strip().isdigit())
-    return fitted([Span("    " * missing), *kept], line.width)
-
-
 # --- what people and the program said ----------------------------------------------------------
 
 

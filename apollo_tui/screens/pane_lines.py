@@ -8,7 +8,7 @@ from dataclasses import replace
 from apollo_tui.log.read import Entry, RolloutRow
 from apollo_tui.screens.format import clean, cut_end, width
 from apollo_tui.screens.line import Line, Span, fitted, two_sided
-from apollo_tui.screens.lines import View, entry_lines, rule, streaming_lines
+from apollo_tui.screens.lines import View, entry_lines, rule
 from apollo_tui.screens.status import (
     measures,
     model_name,
@@ -18,6 +18,7 @@ from apollo_tui.screens.status import (
     state_spans,
     waits_for,
 )
+from apollo_tui.screens.stream_lines import streaming_lines
 from apollo_tui.screens.streams import Stream
 
 
@@ -67,7 +68,7 @@ def pane_body(
     live: list[Line] = []
     if stream is not None:
         limit = 1 if height < 6 else 2 if height < 12 else 3
-        live = streaming_lines(stream.step, stream.text, stream.tool, stream.arguments, view, limit)
+        live = streaming_lines(stream, view, limit)
     lines: list[Line] = []
     before: Entry | None = None
     for entry in entries:

@@ -31,9 +31,12 @@ class Streams:
         if piece.kind == "action":
             if piece.tool and piece.tool != stream.tool:
                 stream.tool, stream.arguments = piece.tool, ""
-            stream.arguments = (stream.arguments + piece.text)[-_KEPT:]
+            if len(stream.arguments) < _KEPT:  # their beginning is shown
+                stream.arguments += piece.text
         else:
-            stream.text = (stream.text + piece.text)[-_KEPT:]
+            stream.text += piece.text
+            if len(stream.text) > 2 * _KEPT:  # of a text, the end
+                stream.text = stream.text[-_KEPT:]
 
     def of(self, rollout: str) -> Stream | None:
         return self._streams.get(rollout)

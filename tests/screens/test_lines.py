@@ -11,7 +11,9 @@ from rich.cells import cell_len
 from apollo_tui.log.read import Entry, EntryKind
 from apollo_tui.log.types import AdviceState, Disposition
 from apollo_tui.screens.glyphs import ASCII, UNICODE
-from apollo_tui.screens.lines import View, entry_lines, result_of, streaming_lines
+from apollo_tui.screens.lines import View, entry_lines, result_of
+from apollo_tui.screens.stream_lines import streaming_lines
+from apollo_tui.screens.streams import Stream
 from tests.screens.test_format import HOSTILE
 
 NOW = 1_700_000_000_000_000
@@ -93,7 +95,7 @@ def test_every_line_is_exactly_as_wide_as_asked(
 def test_a_stream_keeps_to_its_width_and_height(
     step: int, text: str, tool: str, arguments: str, view: View, limit: int
 ) -> None:
-    lines = streaming_lines(step, text, tool, arguments, view, limit)
+    lines = streaming_lines(Stream(step, text, tool, arguments), view, limit)
     assert len(lines) <= limit
     assert all(cell_len(line.text) == view.width for line in lines)
 
@@ -164,3 +166,17 @@ def test_a_free_row_before_thinking_that_follows_output() -> None:
     assert not entry_lines(thought, view, ACTION)[0].text.strip()
     assert entry_lines(thought, view)[0].text.strip() == "so"
     assert entry_lines(ACTION, view, thought)[0].text.strip()
+
+
+def test_a_growing_reply_moves_few_lines() -> None:
+    view = View(60, NOW)
+    before: list[str] = []
+    changed = 0
+    for size in range(1, 400):
+        stream = Stream(7, "word " * size)
+        lines = [line.text for line in streaming_lines(stream, view, 3)]
+        assert lines[0].startswith("    7")
+        assert len(lines) >= len(before)
+        changed += sum(old != new for old, new in zip(before, lines, strict=False))
+        before = lines
+    assert changed < 400 + 120

@@ -14,7 +14,8 @@ from textual.message import Message
 from apollo_tui.log.read import Entry, History, RolloutRow
 from apollo_tui.screens.glyphs import Glyphs
 from apollo_tui.screens.line import Line, Span, fitted, on
-from apollo_tui.screens.lines import View, entry_lines, mark_sign, queued, streaming_lines
+from apollo_tui.screens.lines import View, entry_lines, mark_sign, queued
+from apollo_tui.screens.stream_lines import streaming_lines
 from apollo_tui.screens.transcript_state import TranscriptState
 from apollo_tui.screens.widgets.rows import Rows
 
@@ -251,9 +252,7 @@ class Transcript(Rows):
         stream = self.apollo.streams.of(self.rollout)
         if stream is not None:
             lines = [blank] if self.state.total else []
-            lines += streaming_lines(
-                stream.step, stream.text, stream.tool, stream.arguments, view, STREAMED
-            )
+            lines += streaming_lines(stream, view, STREAMED)
         for entry in self._queued:
             lines += [blank, *entry_lines(entry, view)]
         return lines
