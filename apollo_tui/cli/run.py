@@ -131,7 +131,7 @@ def demo_command(context: Context, headless: bool) -> int:
 
     if not headless and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("the console needs a terminal; without one: apollo-tui demo --headless")
-    started = context.ask(_start_demo)
+    started = context.ask(start_demo)
     if not headless:
         return context.open_console()
     rows = context.ask(lambda client: _until(context, client, started, has_ended))
@@ -141,7 +141,8 @@ def demo_command(context: Context, headless: bool) -> int:
     return 0 if good else 1
 
 
-async def _start_demo(client: Client) -> list[str]:
+async def start_demo(client: Client) -> list[str]:
+    """Start the three bundled demonstrations; returns the ids of their rollouts."""
     from apollo_tui.paths import data_dir
 
     started = []
