@@ -18,7 +18,7 @@ STAMP = FOLDER / "made-from"
 
 def prepare() -> Path:
     """Make the environment when it is not there or out of date; returns its `bin` folder."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - it may be any Python that starts this
         sys.exit(f"apollo-tui needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     binaries = FOLDER / "bin"
     wanted = _wanted()

@@ -96,7 +96,11 @@ class Actor:
         return tool.result(arguments, outcome, output)
 
     async def _outcome(self, job: Job) -> Outcome:
-        await self.sandbox.launch(job)
+        try:
+            await self.sandbox.launch(job)
+        except SandboxError as error:  # it is gone, so nothing was handed over
+            await self._start_again(error)
+            await self.sandbox.launch(job)
         try:
             return await self.channel.unless_stopped(self.sandbox.wait(job.id))
         except Interrupted:
@@ -105,7 +109,16 @@ class Actor:
             raise
 
     async def _sandbox_lost(self, error: SandboxError) -> ToolResult:
-        """The place itself broke: say so, and make it again for the actions that follow."""
+        """The place itself broke in the middle: say so, and make it again for what follows."""
+        await self._start_again(error)
+        text = (
+            "success=false observation_type=unknown\n"
+            f"The sandbox was lost while this action ran ({error.line}). It was started again; "
+            "processes are gone, files in the workspace are still there."
+        )
+        return ToolResult(text, "unknown", summary="the sandbox was lost", error=True)
+
+    async def _start_again(self, error: SandboxError) -> None:
         await self.recorder.record(SandboxLost(rollout=self.rollout, why=error.line))
         await self.sandbox.start()
         await self.recorder.record(
@@ -116,12 +129,6 @@ class Actor:
                 identity=self.sandbox.identity,
             )
         )
-        text = (
-            "success=false observation_type=unknown\n"
-            f"The sandbox was lost while this action ran ({error.line}). It was started again; "
-            "processes are gone, files in the workspace are still there."
-        )
-        return ToolResult(text, "unknown", summary="the sandbox was lost", error=True)
 
     async def _started(self, step: int, ordinal: int, tool: str, job: str | None) -> None:
         await self.recorder.record(

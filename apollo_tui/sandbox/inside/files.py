@@ -22,9 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Dict  # noqa: UP035
 
-Said = dict[str, Any]  # what a tool prints
+Said = Dict[str, Any]  # noqa: UP006 - a value at run time, and Python 3.8 has no dict[…]
 
 WINDOW = 100  # lines that a scroll moves
 LONGEST_LINE = 2000  # characters of one line that are shown
