@@ -160,7 +160,6 @@ class ApolloApp(App[int]):
             case CoreGone():
                 at = time.strftime("%H:%M", time.localtime(self.now() / 1e6))
                 self.core, self.core_gone = f"core gone {at}, reading history", True
-                self._why_gone = heard.why
                 self.streams.forget()
                 self._changed.add("")
             case CoreBack():

@@ -1,20 +1,15 @@
-"""The right side of the rollout screen: one action in full, the budget, the advice. Pure."""
+"""The right side of the rollout screen: its tabs, the budget, the advice. Pure."""
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
-from apollo_tui.log.read import ActionDetail, AdviceRow, Entry, RolloutRow
+from apollo_tui.log.read import AdviceRow, Entry, RolloutRow
 from apollo_tui.screens.format import (
     ago,
     clean_lines,
     count,
-    cut_end,
-    cut_middle,
     duration,
     fit,
     money,
@@ -25,12 +20,11 @@ from apollo_tui.screens.format import (
     wrap,
 )
 from apollo_tui.screens.line import Line, Span, fitted, two_sided
-from apollo_tui.screens.lines import View, advice_fate, quoted, result_of
+from apollo_tui.screens.lines import View, advice_fate, quoted
 from apollo_tui.screens.status import spend, time_left, worked
 
 TABS = ("action", "budget", "advice")
-_EDITED = {("old_string", "new_string"), ("old", "new"), ("before", "after")}
-_SHOWN = 4000
+SHOWN = 4000
 """Lines of one text shown at most; the rest is in the log."""
 
 
@@ -47,275 +41,33 @@ def tab_lines(tabs: Sequence[tuple[str, int]], chosen: str, cells: int, view: Vi
         sign = view.glyphs.heavy if name == chosen else view.glyphs.light
         under.append(Span(sign * wide, "accent" if name == chosen else "line"))
         words += word
-    line = fitted(under, cells)
-    rest = cells - sum(width(span.text) for span in under)
-    if rest > 0:
-        line = fitted([*under, Span(view.glyphs.light * rest, "line")], cells)
-    return [fitted(words, cells), line]
+    rest = max(0, cells - sum(width(span.text) for span in under))
+    under.append(Span(view.glyphs.light * rest, "line"))
+    return [fitted(words, cells), fitted(under, cells)]
 
 
-# --- action ------------------------------------------------------------------------------------
-
-
-def action_lines(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
-    """`entry` is the detail's own, with the mark the annotator sees."""
-    view = replace(view, pane=False)
-    lines = [_what(entry, view), _blank(view)]
-    lines += _ran(detail, entry, view)
-    lines += [_blank(view), *_arguments(detail, entry, view)]
-    lines += [_blank(view), *_observation(detail, entry, view)]
-    lines += [_blank(view), *_mark(entry, view)]
-    if detail.thinking:
-        lines += [_blank(view), _title("thinking", "", view), *_prose(detail.thinking, view, True)]
-    if detail.text:
-        lines += [_blank(view), _title("text", "", view), *_prose(detail.text, view, False)]
-    return lines
-
-
-def _blank(view: View) -> Line:
+def blank(view: View) -> Line:
     return fitted([], view.width)
 
 
-def _title(name: str, right: str, view: View) -> Line:
+def title(name: str, right: str, view: View) -> Line:
     return two_sided([Span(name, "text bold")], [Span(right, "faint")], view.width)
 
 
-def _what(entry: Entry, view: View) -> Line:
-    words = {"reject": "rejected", "accept": "accepted", "unsure": "unsure", "reviewed": "read"}
-    styles = {"reject": "masked", "accept": "running", "unsure": "paused"}
-    said = words.get(entry.mark, "unread")
-    tool = cut_end(view.clean(entry.tool), view.width // 2, view.glyphs.cut)
-    ordinal = f".{entry.ordinal}" if entry.ordinal > 1 else ""
-    room = view.width - width(tool) - len(str(entry.step)) - len(ordinal) - len(said) - 6
-    about = (
-        cut_middle(view.clean(entry.arguments), max(0, room), view.glyphs.cut) if room > 7 else ""
-    )
-    left = [
-        Span(f"{entry.step}{ordinal}  ", "faint"),
-        Span(tool, "text bold"),
-        Span(f"  {about}", "text"),
-    ]
-    return two_sided(left, [Span(said, styles.get(entry.mark, "dim"))], view.width)
-
-
-def _field(name: str, spans: Sequence[Span], view: View) -> Line:
+def field(name: str, spans: Sequence[Span], view: View) -> Line:
     return fitted([Span(fit(name, 10), "faint"), *spans], view.width)
 
 
-def _ran(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
-    began = entry.started_at or entry.at
-    passed = ago((view.now - began) / 1e6)
-    if entry.state == "proposed":
-        lines = [_field("ran", [Span("not yet", "dim")], view)]
-    else:
-        taken = duration(entry.seconds or 0.0) if entry.state == "finished" else "still running"
-        if entry.seconds is not None and entry.seconds < 10 and entry.state == "finished":
-            taken = f"{entry.seconds:.1f}s"
-        at = f"  at {clock(began)}, {passed}"
-        lines = [_field("ran", [Span(taken, "text"), Span(at, "dim")], view)]
-    if entry.state == "finished":
-        lines.append(_field("result", _result(entry, view), view))
-    sent = [Span(tokens(detail.tokens_in), "text"), Span(" in", "dim")]
-    if detail.tokens_cached:
-        sent.append(Span(f" ({tokens(detail.tokens_cached)} cached)", "dim"))
-    sent += [Span(f"  {tokens(detail.tokens_out)}", "text"), Span(" out", "dim")]
-    if detail.cost_usd is not None:
-        sent.append(Span(f"  {money(detail.cost_usd)}", "text"))
-    lines.append(_field("tokens", sent, view))
-    thought = [Span(duration(detail.step_seconds), "text")]
-    thought.append(
-        Span(f"  {cut_end(view.clean(detail.model), view.width - 20, view.glyphs.cut)}", "dim")
-    )
-    lines.append(_field("model", thought, view))
-    return lines
-
-
 def clock(at: int) -> str:
-    """Local time of day; with the date beyond a day is the reader's to see from the age."""
+    """Local time of day; it always stands beside an age."""
     return datetime.fromtimestamp(at / 1e6).strftime("%H:%M")
 
 
-def _result(entry: Entry, view: View) -> list[Span]:
-    spans: list[Span] = []
-    bad = (
-        entry.error or bool(entry.exit_code) or entry.disposition not in ("completed", "background")
-    )
-    if bad:
-        shown = result_of(entry, view)
-        spans.append(Span(shown.text, shown.style))
-        if entry.disposition != "completed":
-            spans.append(Span(f"  {entry.disposition}", "dim"))
-    elif entry.disposition == "background":
-        spans.append(Span("still running behind", "running"))
-    elif entry.exit_code == 0:
-        spans.append(Span("exit 0", "text"))
-    elif entry.added is None and entry.removed is None:
-        said = (
-            f"done, {plural(entry.lines, 'line')} of output" if entry.lines else "done, no output"
-        )
-        spans.append(Span(said, "text"))
-    if entry.added is not None or entry.removed is not None:
-        added, removed = plural(entry.added or 0, "line"), count(entry.removed or 0)
-        lead = "  " if spans else ""
-        spans.append(Span(f"{lead}{added} added, {removed} removed", "dim" if spans else "text"))
-    if entry.synthetic:
-        spans.append(Span("  observation made by the program", "attention"))
-    return spans
-
-
-def _arguments(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
-    try:
-        arguments = json.loads(detail.arguments)
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        return [_title("arguments", "not a JSON object", view), *_code(detail.arguments, view)]
-    names = ", ".join(str(name) for name in arguments)
-    lines = [
-        _title("arguments", cut_end(view.clean(names), view.width - 12, view.glyphs.cut), view)
-    ]
-    if not arguments:
-        return [_title("arguments", "none", view)]
-    edited = next((pair for pair in _EDITED if all(name in arguments for name in pair)), None)
-    start = arguments.get("start", arguments.get("start_line", 1))
-    first = start if isinstance(start, int) and tool_edits(entry.tool) else 1
-    for name, value in arguments.items():
-        if edited and name == edited[0]:
-            lines += _difference(str(value), str(arguments[edited[1]]), view)
-        elif edited and name == edited[1]:
-            continue
-        else:
-            lines += _argument(str(name), value, entry.tool, first, view)
-    return lines
-
-
-def tool_edits(tool: str) -> bool:
-    return tool in ("create_file", "edit_file", "write_file")
-
-
-def _argument(name: str, value: object, tool: str, first: int, view: View) -> list[Line]:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    label = view.clean(name)
-    if "\n" not in text and width(label) + 2 + len(text) <= view.width - 2:
-        return [fitted([Span(f"  {label}  ", "faint"), Span(view.clean(text), "text")], view.width)]
-    lines = [fitted([Span(f"  {label}", "faint")], view.width)]
-    if name == "content" and tool_edits(tool):
-        rows = text.removesuffix("\n").split("\n")
-        return _numbered([("+", row) for row in rows], view, first)
-    return lines + _code(text, view)
-
-
-def _difference(old: str, new: str, view: View) -> list[Line]:
-    rows: list[tuple[str, str]] = []
-    for row in difflib.ndiff(old.split("\n"), new.split("\n")):
-        sign, text = row[:1], row[2:]
-        if sign != "?":
-            rows.append((sign.strip(), text))
-    return _numbered(rows, view)
-
-
-def _numbered(rows: Sequence[tuple[str, str]], view: View, first: int = 1) -> list[Line]:
-    """Rows of a difference: what goes on the error tint, what comes on the trained tint."""
-    styles = {"+": ("running", "trained-bg"), "-": ("error", "error-bg"), "": ("dim", "")}
-    lines = []
-    number_of = first
-    for sign, row in rows[:_SHOWN]:
-        style, ground = styles[sign]
-        shown = {"-": view.glyphs.minus}.get(sign, sign or " ")
-        text = view.clean(row.expandtabs(4))
-        tone = "text" if sign else "dim"
-        for index, piece in enumerate(_chopped(text, view.width - 10)):
-            place = str(number_of).rjust(5) if index == 0 else " " * 5
-            lead = f"  {shown if index == 0 else ' '}  "
-            spans = [Span(place, "faint"), Span(lead, style), Span(piece, tone)]
-            lines.append(fitted(spans, view.width, ground))
-        number_of += sign != "-"
-    return lines
-
-
-def _code(text: str, view: View) -> list[Line]:
-    rows = clean_lines(text, ascii_only=view.glyphs.ascii)
-    return [
-        fitted([Span("  "), Span(piece, "text")], view.width)
-        for row in rows[:_SHOWN]
-        for piece in _chopped(row, view.width - 3)
-    ]
-
-
-def _chopped(text: str, cells: int) -> list[str]:
-    """A line of code in pieces: its spaces are kept."""
-    cells = max(4, cells)
-    pieces = []
-    while width(text) > cells:
-        piece = fit(text, cells).rstrip() if not text.isascii() else text[:cells]
-        space = piece.rfind(" ")
-        if space > cells * 2 // 3:
-            piece = piece[: space + 1]
-        piece = piece or text[:1]
-        pieces.append(piece)
-        text = text[len(piece) :]
-    return [*pieces, text]
-
-
-def _observation(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
-    text = detail.output if detail.output is not None else detail.observation
-    if entry.state != "finished" and not text:
-        return [_title("observation", "not yet", view)]
-    rows = clean_lines(text.rstrip("\n"), ascii_only=view.glyphs.ascii)
-    lines = [_title("observation", plural(len(rows), "line") if text else "empty", view)]
-    style = "error" if entry.error or entry.exit_code else "dim"
-    if not text:
-        return lines
-    lines += [
-        fitted([Span(piece, style)], view.width)
-        for row in rows[:_SHOWN]
-        for piece in _chopped(row, view.width)
-    ]
-    if len(rows) > _SHOWN:
-        lines.append(
-            fitted(
-                [Span(f"{count(len(rows) - _SHOWN)} more lines in the log", "faint")], view.width
-            )
-        )
-    return lines
-
-
-def _mark(entry: Entry, view: View) -> list[Line]:
-    lines = [_title("mark", "", view)]
-    if not entry.mark:
-        lines.append(fitted([Span("No mark. ", "dim"), *_keys()], view.width))
-        return lines
-    words = {"reject": ("rejected", "masked"), "accept": ("accepted", "running")}
-    word, style = words.get(entry.mark, (entry.mark, "paused"))
-    when = f", {ago((view.now - entry.mark_at) / 1e6)}" if entry.mark_at else ""
-    spans = [Span(word, f"{style} bold"), Span(f"  {view.who(entry.mark_by)}{when}", "dim")]
-    if entry.code:
-        spans.append(Span(f"  {view.clean(entry.code)}", style))
-    lines.append(fitted(spans, view.width))
-    if entry.note:
-        lines += [
-            fitted([Span(row, "text")], view.width)
-            for row in wrap(view.clean(entry.note), view.width, mark=view.glyphs.cut)
-        ]
-    return lines
-
-
-def _keys() -> list[Span]:
-    return [
-        Span("x", "text bold"),
-        Span(" reject  ", "dim"),
-        Span("c", "text bold"),
-        Span(" accept  ", "dim"),
-        Span("-", "text bold"),
-        Span(" unsure", "dim"),
-    ]
-
-
-def _prose(text: str, view: View, thinking: bool) -> list[Line]:
+def prose(text: str, view: View, thinking: bool) -> list[Line]:
     style = "dim italic" if thinking else "text"
     return [
         fitted([Span(piece, style)], view.width)
-        for row in clean_lines(text.strip(), ascii_only=view.glyphs.ascii)[:_SHOWN]
+        for row in clean_lines(text.strip(), ascii_only=view.glyphs.ascii)[:SHOWN]
         for piece in wrap(row, view.width, mark=view.glyphs.cut)
     ]
 
@@ -329,11 +81,11 @@ def entry_detail(entry: Entry, view: View) -> list[Line]:
             [Span(f"at {clock(entry.at)}, {ago((view.now - entry.at) / 1e6)}", "dim")],
             view.width,
         ),
-        _blank(view),
+        blank(view),
     ]
     if entry.score is not None:
-        lines.append(_field("score", [Span(number(entry.score), "text bold")], view))
-    return [*lines, *_prose(entry.text, view, entry.kind == "thinking")]
+        lines.append(field("score", [Span(number(entry.score), "text bold")], view))
+    return [*lines, *prose(entry.text, view, entry.kind == "thinking")]
 
 
 # --- budget, advice ----------------------------------------------------------------------------
@@ -343,13 +95,13 @@ def budget_lines(row: RolloutRow, view: View) -> list[Line]:
     """What is used, and of what."""
     unlimited = Span("  no limit", "faint")
     used = worked(row, view.now)
-    lines = [_title("working time", "paused and waiting time is free", view)]
+    lines = [title("working time", "paused and waiting time is free", view)]
     if row.time_limit:
         left = time_left(row, view.now)
         lines.append(_bar(used / row.time_limit, view))
         rest = f"  {left} left" if left else ""
         lines.append(
-            _field(
+            field(
                 "worked",
                 [
                     Span(duration(used), "text"),
@@ -359,21 +111,21 @@ def budget_lines(row: RolloutRow, view: View) -> list[Line]:
             )
         )
     else:
-        lines.append(_field("worked", [Span(duration(used), "text"), unlimited], view))
-    lines += [_blank(view), _title("steps", "", view)]
+        lines.append(field("worked", [Span(duration(used), "text"), unlimited], view))
+    lines += [blank(view), title("steps", "", view)]
     if row.step_limit:
         lines.append(_bar(row.step / row.step_limit, view))
         lines.append(
-            _field(
+            field(
                 "steps",
                 [Span(count(row.step), "text"), Span(f" of {count(row.step_limit)}", "dim")],
                 view,
             )
         )
     else:
-        lines.append(_field("steps", [Span(count(row.step), "text"), unlimited], view))
+        lines.append(field("steps", [Span(count(row.step), "text"), unlimited], view))
     lines.append(
-        _field(
+        field(
             "actions",
             [
                 Span(count(row.actions), "text"),
@@ -383,17 +135,17 @@ def budget_lines(row: RolloutRow, view: View) -> list[Line]:
         )
     )
     lines += [
-        _blank(view),
-        _title("spend", "" if row.cost_complete else "prices are not all known", view),
+        blank(view),
+        title("spend", "" if row.cost_complete else "prices are not all known", view),
     ]
     paid = spend(row, view.glyphs) or "nothing yet"
     if row.usd_limit and row.cost_usd is not None:
         lines.append(_bar(row.cost_usd / row.usd_limit, view))
     limit = Span(f" of {money(row.usd_limit)}", "dim") if row.usd_limit else unlimited
-    lines.append(_field("spent", [Span(paid, "text"), limit], view))
+    lines.append(field("spent", [Span(paid, "text"), limit], view))
     cached = f" ({tokens(row.tokens_cached)} cached)" if row.tokens_cached else ""
     lines.append(
-        _field(
+        field(
             "tokens",
             [
                 Span(tokens(row.tokens_in), "text"),
@@ -405,11 +157,11 @@ def budget_lines(row: RolloutRow, view: View) -> list[Line]:
         )
     )
     if row.max_submissions or row.submissions:
-        lines += [_blank(view), _title("evaluations", "", view)]
+        lines += [blank(view), title("evaluations", "", view)]
         of = f" of {row.max_submissions}" if row.max_submissions else ""
         best = f"  best {number(row.score)}" if row.score is not None else "  no score yet"
         lines.append(
-            _field("used", [Span(count(row.submissions), "text"), Span(f"{of}{best}", "dim")], view)
+            field("used", [Span(count(row.submissions), "text"), Span(f"{of}{best}", "dim")], view)
         )
     return lines
 
@@ -460,5 +212,5 @@ def advice_lines(advice: Sequence[AdviceRow], view: View) -> list[Line]:
         )
         when = ago((view.now - one.queued_at) / 1e6)
         lines.append(fitted([Span("  "), *fate, Span(f"  written {when}", "faint")], view.width))
-        lines.append(_blank(view))
+        lines.append(blank(view))
     return lines

@@ -30,7 +30,7 @@ def clean(text: str, *, ascii_only: bool = False) -> str:
     for char in text:
         if char.isascii() and char.isprintable():
             out.append(char)
-        elif char in "\t\n\r\v\f\x85\u2028\u2029":
+        elif char.isspace() and char not in "\x1c\x1d\x1e\x1f":  # those four are controls
             out.append(" ")
         elif char in _FORMAT_WITHOUT_WIDTH:
             continue

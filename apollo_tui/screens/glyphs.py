@@ -42,7 +42,6 @@ class Glyphs:
     to: str = "–"
     path: str = "›"
     progress: str = "…"
-    pointer: str = "▸"
 
 
 UNICODE = Glyphs()
@@ -74,7 +73,6 @@ ASCII = Glyphs(
     to="-",
     path=">",
     progress="~",
-    pointer=">",
 )
 
 

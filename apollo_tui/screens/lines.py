@@ -23,7 +23,7 @@ from apollo_tui.screens.format import (
     wrap,
 )
 from apollo_tui.screens.glyphs import UNICODE, Glyphs
-from apollo_tui.screens.line import BLANK, Line, Span, columns, fitted, two_sided
+from apollo_tui.screens.line import Line, Span, columns, fitted, two_sided
 
 STEP, MARK, BODY, RESULT = 1, 6, 8, 9
 """Columns: where the step begins, the mark, the tool or text; the result's width at the right."""
@@ -370,11 +370,6 @@ def rule(
         filler=sign,
         filler_style=style,
     )
-
-
-def sentence(text: str, cells: int, style: str = "dim") -> Line:
-    """A sentence where content would be."""
-    return fitted([Span("  "), Span(text, style)], cells) if text else fitted(BLANK.spans, cells)
 
 
 def actions_count(number_of: int) -> str:

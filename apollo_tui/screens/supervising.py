@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from collections.abc import Collection
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from apollo_tui.log.read import Entry, RolloutRow
 from apollo_tui.screens.line import Line, Span
-from apollo_tui.screens.marks import Mark, MarkKind
-from apollo_tui.screens.status import FINAL
+from apollo_tui.screens.marks import Act, Mark, MarkKind, Request
+from apollo_tui.screens.status import FINAL, asks
 from apollo_tui.screens.widgets.footer import (
     Footer,
     Hint,
@@ -99,7 +99,7 @@ class SupervisingScreen(Screen[None]):
 
     def pause_hint(self) -> Hint:
         row = self.rollout
-        stands = row is not None and (row.state == "paused" or row.state == "waiting")
+        stands = row is not None and (row.state == "paused" or asks(row))
         return ("p", "resume" if stands else "pause")
 
     # --- pausing -------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class SupervisingScreen(Screen[None]):
         row = self._commandable()
         if row is None:
             return
-        if row.state == "paused" or (row.state == "waiting" and row.why.startswith("asks")):
+        if row.state == "paused" or asks(row):
             self.apollo.command(lambda client: client.resume(row.id))
         else:
             self.apollo.command(lambda client: client.pause(row.id))
@@ -157,13 +157,11 @@ class SupervisingScreen(Screen[None]):
         if self.apollo.can_command():
             self._again(self.apollo.marks.redo(), "", "nothing to redo")
 
-    def _again(self, outcome: object, prefix: str, nothing: str) -> None:
-        from apollo_tui.screens.marks import Act, Request
-
+    def _again(self, outcome: tuple[Act, list[Request]] | None, prefix: str, nothing: str) -> None:
         if outcome is None:
             self.apollo.complain(nothing)
             return
-        act, requests = cast("tuple[Act, list[Request]]", outcome)
+        act, requests = outcome
         self.apollo.said = f"{prefix}{act.words}" if prefix else ""
         self.apollo.send_marks(requests)
 
@@ -284,7 +282,3 @@ def code_and_note(text: str) -> tuple[str | None, str]:
     if "-" in first:
         return first, rest.strip()
     return None, text
-
-
-Direction = Literal[1, -1]
-Entries = Sequence[Entry]

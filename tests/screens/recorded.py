@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from apollo_tui.log.events import (
     QuestionAsked,
     RequestSent,
     RolloutCreated,
-    RolloutEnded,
     SandboxReady,
     StateChanged,
     StepCompleted,
@@ -410,14 +408,3 @@ async def _tamil(log: Log) -> None:
     await r.act("create_file", "eval/tamil_mcq.py", added=92, removed=0)
     r.at = NOW - 11 * MINUTE
     await r.act("wait_for", "cpt 1800s until /step 1000/", finished=False)
-
-
-async def record_ended(log: Log, name: str, state: str, reason: str) -> None:
-    """A rollout that has ended."""
-    r = await begin(log, name, hours=1, step=0)
-    await r.act("bash", "python train.py", said="done", seconds=3)
-    await r.append(RolloutEnded(rollout=r.rollout, at=NOW - MINUTE, state=state, reason=reason))
-
-
-def as_json(value: object) -> str:
-    return json.dumps(value)

@@ -131,7 +131,7 @@ async def test_keys_say_why_when_the_core_is_gone(console: Console) -> None:
         assert "rejected" in footer(app)
 
 
-async def test_what_has_ended_is_not_paused(console: Console) -> None:
+async def test_nothing_to_undo_is_said_until_the_next_key(console: Console) -> None:
     app = console()
     async with shown(app) as pilot:
         await pilot.press("u")

@@ -8,9 +8,9 @@ from dataclasses import replace
 from textual import events
 
 from apollo_tui.log.read import Entry, RolloutRow
+from apollo_tui.screens.action_lines import action_lines
 from apollo_tui.screens.detail_lines import (
     TABS,
-    action_lines,
     advice_lines,
     budget_lines,
     entry_detail,

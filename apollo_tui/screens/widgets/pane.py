@@ -108,6 +108,7 @@ def plain_line(row: RolloutRow, number: int, view: View, *, focused: bool) -> Li
             Span(f"{number} ", "faint"),
             Span(state.text[:1], state.style),
             Span(f" {view.clean(row.name)}", "text bold"),
+            Span("" if row.isolated or view.width < 40 else "  not isolated", "attention"),
         ],
         [Span(f"{row.step} ", "dim")] if view.width >= 30 else [],
         view.width,

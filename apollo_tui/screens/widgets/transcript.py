@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Literal
 
 from textual import events
-from textual.geometry import Size
 from textual.message import Message
 
 from apollo_tui.log.read import Entry, History, RolloutRow
@@ -319,9 +318,6 @@ class Transcript(Rows):
             self._map = found + [""] * (buckets - len(found))
             self._mapped, self._mapped_total = state, self.state.total
         return self._map
-
-    def get_content_width(self, container: Size, viewport: Size) -> int:
-        return container.width
 
 
 def landmark_span(kind: str, here: bool, glyphs: Glyphs) -> Span:
