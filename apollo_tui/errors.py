@@ -1,25 +1,25 @@
 """Every error a person can meet, as one tree.
 
-    ApolloError                 one line: what is wrong, where, what to do      exit code 1
-    ├── UsageError              the command was called wrongly                  exit code 2
-    │   └── UnknownName         no such rollout, task, model, setting
-    ├── HomeError               $APOLLO_HOME cannot be used
-    ├── ConfigError             config.toml or keys.toml is wrong (file and line)
-    ├── TaskError               a task's files are wrong (file and field)
-    ├── LogError                the SQLite log
-    │   ├── LogTooNew           written by a newer apollo-tui
-    │   └── LogCorrupt          damaged, or a text is missing
-    ├── CoreError               the core process
-    │   ├── CoreUnreachable     it does not answer
-    │   ├── CoreRunning         another core owns this home
-    │   └── CommandRefused      it understood, and says no
-    ├── SandboxError            the place where actions run
-    │   └── SandboxUnavailable  this kind cannot run here
-    └── ModelError              the model's API
-        ├── KeyMissing          no key, or the API refused it
-        ├── ModelUnavailable    down, overloaded, rate limited: try again later
-        ├── ReplyBroken         the reply ended early or was not what the API promises
-        └── ContextTooLong      the prompt does not fit the model's window
+ApolloError                 one line: what is wrong, where, what to do      exit code 1
+├── UsageError              the command was called wrongly                  exit code 2
+│   └── UnknownName         no such rollout, task, model, setting
+├── HomeError               $APOLLO_HOME cannot be used
+├── ConfigError             config.toml or keys.toml is wrong (file and line)
+├── TaskError               a task's files are wrong (file and field)
+├── LogError                the SQLite log
+│   ├── LogTooNew           written by a newer apollo-tui
+│   └── LogCorrupt          damaged, or a text is missing
+├── CoreError               the core process
+│   ├── CoreUnreachable     it does not answer
+│   ├── CoreRunning         another core owns this home
+│   └── CommandRefused      it understood, and says no
+├── SandboxError            the place where actions run
+│   └── SandboxUnavailable  this kind cannot run here
+└── ModelError              the model's API
+    ├── KeyMissing          no key, or the API refused it
+    ├── ModelUnavailable    down, overloaded, rate limited: try again later
+    ├── ReplyBroken         the reply ended early or was not what the API promises
+    └── ContextTooLong      the prompt does not fit the model's window
 """
 
 from __future__ import annotations

@@ -32,7 +32,11 @@ class Terminal:
     def __init__(self, home: Home, *args: str, columns: int = 120, lines: int = 40) -> None:
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.Stream(self.screen)
-        environment = os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8", "COLORTERM": "truecolor"}
+        environment = os.environ | {
+            "TERM": "xterm-256color",
+            "LANG": "C.UTF-8",
+            "COLORTERM": "truecolor",
+        }
         environment.pop("NO_COLOR", None)
         self.process = pexpect.spawn(
             sys.executable,
