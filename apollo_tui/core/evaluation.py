@@ -42,9 +42,10 @@ async def evaluate(
     The command runs in the evaluation's folder; $WORKSPACE names the copy. The last line it
     prints is a JSON object with `score` and, if it likes, `results`.
     """
-    await asyncio.to_thread(_copy, evaluation, workspace, folder)
     sandbox = open_sandbox(spec)
     try:
+        await sandbox.close(remove=True)  # one that a core left when it died in the middle
+        await asyncio.to_thread(_copy, evaluation, workspace, folder)
         await sandbox.start()
         inside = INSIDE if sandbox.isolated else str(folder / "evaluation")
         job = Job(

@@ -30,6 +30,7 @@ from apollo_tui.log.events import (
     RolloutEnded,
     RolloutRecovered,
     RolloutReopened,
+    SandboxRemoved,
     StopRequested,
     Unmarked,
 )
@@ -64,11 +65,28 @@ class Supervisor:
     # --- lifetime ------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Take up every rollout that had not ended."""
+        """Take up every rollout that had not ended; remove what ended ones left behind."""
+        for rollout in await self.log.sandboxes_left():
+            await self._clear_away(rollout)
         for rollout in await self.log.open_rollouts():
             recorder = Recorder(self.log, rollout, await restore_progress(self.log, rollout))
             await recorder.record(RolloutRecovered(rollout=rollout))
             await self._take_up(recorder)
+
+    async def _clear_away(self, rollout: str) -> None:
+        """A core died between a rollout's final event and the removal of its sandbox."""
+        progress = await restore_progress(self.log, rollout)
+        stop, spec = progress.stop_requested, progress.spec
+        if spec is None or (stop is not None and stop.jobs == "leave"):
+            return
+        folder = self.home.rollout(rollout)
+        sandbox = self._sandbox_opener(spec)(SandboxSpec(rollout, rollout, folder))
+        try:
+            await sandbox.close(remove=True)
+        except ApolloError as error:
+            logger.warning("the sandbox of %s could not be removed: %s", spec.name, error.line)
+            return
+        await self.log.append(SandboxRemoved(rollout=rollout, identity=sandbox.identity))
 
     async def stop(self) -> None:
         """The core ends; containers and jobs stay, and another core goes on with them."""

@@ -235,6 +235,16 @@ class Log:
         """The rollouts that have not ended, oldest first."""
         return [row.id for row in await self.rollouts() if row.state not in FINAL_STATES]
 
+    async def sandboxes_left(self) -> list[str]:
+        """The ended rollouts whose sandbox was not noted as removed."""
+        query = (
+            "SELECT id FROM rollouts r WHERE state IN ('finished', 'failed', 'stopped') AND"
+            " (SELECT kind FROM events e WHERE e.rollout = r.id AND kind IN"
+            " ('sandbox_ready', 'sandbox_removed') ORDER BY id DESC LIMIT 1) = 'sandbox_ready'"
+        )
+        async with self._reader.execute(query) as cursor:
+            return [row[0] for row in await cursor.fetchall()]
+
     async def missing_actions(
         self, rollout: str, actions: Iterable[tuple[int, int]]
     ) -> list[tuple[int, int]]:

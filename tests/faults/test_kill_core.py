@@ -12,6 +12,7 @@ from apollo_tui.client import Client, core_pid
 from apollo_tui.log.verify import verify
 from apollo_tui.paths import Home
 from tests.running import bash, core, end_core, ended, events, script, task_folder, until
+from tests.sandboxes import processes
 
 
 async def test_killed_again_and_again_every_action_runs_once(home: Home, tmp_path: Path) -> None:
@@ -91,6 +92,36 @@ async def test_an_action_whose_runner_died_too_is_unknown_and_not_run_again(
     first = events(home, rollout, "action_finished")[0]
     assert (first["disposition"], first["synthetic"]) == ("unknown", True)
     assert effects.read_text().split() == ["x"]
+
+
+async def test_a_core_that_dies_while_evaluating_evaluates_again_and_leaves_nothing(
+    home: Home, tmp_path: Path
+) -> None:
+    evaluate = "import time; time.sleep(1.5); print('{\"score\": 77}')"
+    task = task_folder(tmp_path / "scored", evaluation=evaluate)
+    async with core(home) as client:
+        started = await client.run(
+            task=task,
+            model=script(tmp_path / "scored.jsonl", [bash("true")]),
+            sandbox="plain",
+            unisolated=True,
+        )
+        rollout = started[0]["rollout"]
+        await until(home, rollout, lambda row: row.state == "evaluating")
+        await asyncio.sleep(0.5)
+        await end_core(home, signal.SIGKILL)
+        async with core(home):
+            row = await ended(home, rollout)
+            await gone(str(home.rollout(rollout)))
+    assert (row.state, row.score) == ("finished", 77.0)
+    assert len(events(home, rollout, "evaluation_finished")) == 1
+
+
+async def gone(marker: str) -> None:
+    """Wait until no process names a folder any more."""
+    async with asyncio.timeout(10):
+        while processes(marker):
+            await asyncio.sleep(0.05)
 
 
 async def test_pause_and_advice_survive_a_kill(home: Home, tmp_path: Path) -> None:
