@@ -18,6 +18,8 @@ from apollo_tui.paths import Home
 
 _FORMS = "a configured name, anthropic:NAME, openai:NAME[@BASE_URL] or scripted:FILE"
 
+_BARE_ADDRESS = re.compile(r".@(localhost\b|[\w.-]+:\d+|[\w-]+(\.[\w-]+)+(/|$))")
+
 
 def choose_model(
     written: str, config: Config, home: Home, *, environ: Mapping[str, str] | None = None
@@ -52,15 +54,16 @@ def _adapter(endpoint: Endpoint) -> Model:
 
 
 def _settings(api: str, rest: str) -> ModelSettings:
-    """NAME or NAME@BASE_URL, where NAME may itself contain an @."""
-    named = re.fullmatch(r"(?P<model>.+?)(@(?P<base_url>https?://.*))?", rest)
-    if named is None or re.search(r"@[\w.-]+(:\d+|/)", named["model"]):
-        raise UsageError(f"{api}:{rest}: write the address with http:// or https:// after the @")
+    """NAME or NAME@BASE_URL, where NAME may itself contain an @. Raises UsageError."""
+    named = re.fullmatch(r"(?s)(?P<model>.+?)(@(?P<base_url>https?://.*))?", rest)
+    assert named is not None, "any text of at least one character matches"
+    if named["base_url"] is None and _BARE_ADDRESS.search(rest):
+        raise UsageError(f"--model {api}:…@…: write the address with http:// or https://")
     try:
         return ModelSettings.model_validate({"api": api, **named.groupdict()})
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"the address in --model {api}:{named['model']}@… {why}") from None
+        raise UsageError(f"the address in --model {api}:…@… {why}") from None
 
 
 def _unknown(written: str, config: Config) -> str:

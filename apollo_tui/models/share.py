@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from weakref import WeakKeyDictionary
 
@@ -28,12 +28,18 @@ def share_of(name: str, settings: ModelSettings) -> Share:
 class Share:
     """Calls of one model that run at the same time split its hourly price evenly."""
 
-    def __init__(self, concurrency: int | None = None, per_hour: float | None = None) -> None:
+    def __init__(
+        self,
+        concurrency: int | None = None,
+        per_hour: float | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._slots = None if concurrency is None else asyncio.Semaphore(concurrency)
         self._per_hour = per_hour
         self._calls = 0
-        self._clock = 0.0  # seconds a call would have paid for, had it run since the beginning
-        self._read_at = monotonic()
+        self._paid = 0.0  # seconds that a call from the very beginning would pay for by now
+        self._now = clock
+        self._read_at = clock()
 
     @contextlib.asynccontextmanager
     async def call(self) -> AsyncIterator[Rent]:
@@ -48,11 +54,11 @@ class Share:
                 self._calls -= 1
 
     def _advance(self) -> float:
-        now = monotonic()
+        now = self._now()
         if self._calls:
-            self._clock += (now - self._read_at) / self._calls
+            self._paid += (now - self._read_at) / self._calls
         self._read_at = now
-        return self._clock
+        return self._paid
 
 
 class Rent:

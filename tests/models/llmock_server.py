@@ -81,12 +81,12 @@ def _behavior(reply: dict[str, Any]) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def serve_llmock(*options: str) -> AsyncIterator[LlmockServer]:
     """A server of its own on a free port; `options` go to `llmock serve`."""
-    with llmock(*options) as server:
+    with running_llmock(*options) as server:
         yield server
 
 
 @contextlib.contextmanager
-def llmock(*options: str) -> Iterator[LlmockServer]:
+def running_llmock(*options: str) -> Iterator[LlmockServer]:
     """The same for fixtures that several tests share."""
     process, port = _start(options)
     try:
