@@ -386,15 +386,13 @@ def _is_marked(db: sqlite3.Connection, key: tuple[object, ...]) -> bool:
 
 
 def _landmark(db: sqlite3.Connection, rollout: str | None, step: int, ordinal: int) -> None:
-    """An action's entry is a landmark while it is rejected or accepted, or when it failed."""
+    """An action's entry is a landmark while it is marked (its newest mark), or when it failed."""
     db.execute(
-        "UPDATE entries SET landmark = CASE"
-        " WHEN EXISTS (SELECT 1 FROM marks m WHERE m.rollout = entries.rollout"
-        "  AND m.step = entries.step AND m.ordinal = entries.ordinal AND m.mark != 'reviewed')"
-        "  THEN 'mark'"
-        " WHEN EXISTS (SELECT 1 FROM actions a WHERE a.rollout = entries.rollout"
-        "  AND a.step = entries.step AND a.ordinal = entries.ordinal AND a.error)"
-        "  THEN 'error' ELSE '' END"
+        "UPDATE entries SET landmark = coalesce("
+        " (SELECT m.mark FROM marks m WHERE m.rollout = entries.rollout AND m.step = entries.step"
+        "  AND m.ordinal = entries.ordinal AND m.mark != 'reviewed' ORDER BY m.seq DESC LIMIT 1),"
+        " (SELECT 'error' FROM actions a WHERE a.rollout = entries.rollout"
+        "  AND a.step = entries.step AND a.ordinal = entries.ordinal AND a.error), '')"
         " WHERE rollout = ? AND step = ? AND ordinal = ? AND kind = 'action'",
         (rollout, step, ordinal),
     )

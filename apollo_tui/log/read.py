@@ -157,7 +157,7 @@ LEFT JOIN marks m ON e.kind = 'action' AND m.rollout = e.rollout AND m.step = e.
 WHERE e.rollout = ?
 """
 
-_PRECEDENCE = {"attention": 4, "mark": 3, "submission": 2, "error": 1, "advice": 0}
+_PRECEDENCE = ("accept", "unsure", "advice", "error", "submission", "reject", "attention")
 _MOST_LANDMARKS = 20_000  # a map has a few hundred cells; beyond this it is sampled
 
 
@@ -266,8 +266,8 @@ class History:
     def entry_of_step(self, rollout: str, step: int, ordinal: int = 0) -> int | None:
         """The number of the entry where a step begins, or of one of its actions."""
         query = (
-            "SELECT n FROM entries WHERE rollout = ? AND step = ? AND ordinal >= ?"
-            " AND kind IN ('thinking', 'action') ORDER BY ordinal, n LIMIT 1"
+            "SELECT n FROM entries INDEXED BY entries_of_step WHERE rollout = ? AND step = ?"
+            " AND ordinal >= ? AND kind IN ('thinking', 'action') ORDER BY ordinal, n LIMIT 1"
         )
         rows = self._rows(query, rollout, step, ordinal)
         return int(rows[0][0]) if rows else None
@@ -283,7 +283,8 @@ class History:
         return int(rows[0][0]) if rows else None
 
     def landmark_map(self, rollout: str, buckets: int) -> list[str]:
-        """The whole transcript in `buckets` cells, each the weightiest landmark in it or ""."""
+        """The whole transcript in `buckets` cells, each the weightiest landmark in it or "": reject,
+        accept, unsure, error, advice, submission or attention (a question)."""
         row = self.rollout(rollout)
         cells = [""] * buckets
         if row is None or not row.entries or not buckets:
@@ -294,14 +295,14 @@ class History:
         )
         for n, landmark in self._rows(query, rollout, _MOST_LANDMARKS):
             cell = min(buckets - 1, (n - 1) * buckets // row.entries)
-            if _PRECEDENCE.get(landmark, -1) > _PRECEDENCE.get(cells[cell], -1):
+            if not cells[cell] or _PRECEDENCE.index(landmark) > _PRECEDENCE.index(cells[cell]):
                 cells[cell] = landmark
         return cells
 
     def action(self, rollout: str, step: int, ordinal: int) -> ActionDetail | None:
         """Everything about one action."""
-        query = f"{_ENTRIES} AND e.step = ? AND e.ordinal = ? AND e.kind = 'action'"
-        rows = self._rows(query, rollout, step, ordinal)
+        n = self.entry_of_step(rollout, step, ordinal)
+        rows = [] if n is None else self._rows(f"{_ENTRIES} AND e.n = ?", rollout, n)
         details = self._rows(
             "SELECT s.message_ref, s.model, s.tokens_in, s.tokens_cached, s.tokens_out, s.cost_usd,"
             " s.seconds, a.observation_ref, a.output_ref FROM steps s JOIN actions a USING"

@@ -22,7 +22,6 @@ class Glyphs:
     accepted: str = "✓"
     unsure: str = "~"
     unread: str = "·"
-    marked: str = "•"
     advice: str = "»"
     question: str = "?"
     submission: str = "◆"
@@ -55,7 +54,6 @@ ASCII = Glyphs(
     rejected="x",
     accepted="+",
     unread=".",
-    marked="m",
     advice=">",
     submission="#",
     summary="S",

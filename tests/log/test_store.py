@@ -126,7 +126,7 @@ async def test_what_the_transcript_shows(path: Path, log: Log) -> None:
     assert history.landmark(R, 1, 1) == 2
     assert history.landmark(R, 2, 1) == 3
     assert history.landmark(R, 4, -1) == 3
-    assert history.landmark_map(R, 4) == ["", "mark", "error", "advice"]
+    assert history.landmark_map(R, 4) == ["", "accept", "error", "advice"]
     assert history.entry_of_step(R, 2) == 3
     detail = history.action(R, 1, 1)
     assert detail is not None

@@ -297,8 +297,7 @@ class Transcript(Rows):
                     beside.setdefault(n, y)
             kinds = [""] * height
             for n, y in beside.items():
-                marked = self.entry(n) if landmarks[n - 1] == "mark" else None
-                kinds[y] = marked.mark if marked is not None else landmarks[n - 1]
+                kinds[y] = landmarks[n - 1]
             return [landmark_span(kind, False, glyphs) for kind in kinds]
         begin = (rows[0][0] - 1) * height // max(1, total) if rows else 0
         end = (min(rows[-1][0], total) - 1) * height // max(1, total) if rows else -1
@@ -326,8 +325,6 @@ def landmark_span(kind: str, here: bool, glyphs: Glyphs) -> Span:
             return Span(glyphs.needs, "attention bold")
         case "reject" | "accept" | "unsure":
             return mark_sign(kind, glyphs)
-        case "mark":
-            return Span(glyphs.marked, "masked")
         case "submission":
             return Span(glyphs.submission, "accent")
         case "error":
