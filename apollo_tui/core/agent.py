@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import aclosing
 from time import monotonic
 
 from apollo_tui.client import Streamed
@@ -192,14 +193,15 @@ class Agent:
 
     async def _stream(self, request: Request, step: int) -> Reply:
         reply: Reply | None = None
-        async for part in self.model.stream(request):
-            if self.progress.state == "waiting":
-                await self.recorder.record(StateChanged(rollout=self.rollout, state="running"))
-            if isinstance(part, Delta):
-                self._partial.append(part.text)
-                self.publish(Streamed(self.rollout, step, part.kind, part.text, part.tool))
-            else:
-                reply = part
+        async with aclosing(self.model.stream(request)) as parts:
+            async for part in parts:
+                if self.progress.state == "waiting":
+                    await self.recorder.record(StateChanged(rollout=self.rollout, state="running"))
+                if isinstance(part, Delta):
+                    self._partial.append(part.text)
+                    self.publish(Streamed(self.rollout, step, part.kind, part.text, part.tool))
+                else:
+                    reply = part
         if reply is None:
             raise ReplyBroken("the model's reply ended without a stop reason")
         return reply

@@ -8,7 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from apollo_tui.config import load
-from apollo_tui.errors import SandboxUnavailable, UsageError
+from apollo_tui.core.tools.registry import TOOLS
+from apollo_tui.errors import SandboxUnavailable, TaskError, UsageError
 from apollo_tui.log.commands import Run
 from apollo_tui.log.types import RolloutSpec, Task
 from apollo_tui.models.choose import choose_model
@@ -25,7 +26,8 @@ async def plan_run(command: Run, home: Home, taken: Collection[str]) -> list[Rol
     API's address, no sandbox.
     """
     task = await asyncio.to_thread(_task, command)
-    model = choose_model(command.model, load(home), home)
+    _refuse_what_is_missing(command, task)
+    model = await asyncio.to_thread(choose_model, command.model, load(home), home)
     try:
         await model.check()
     finally:
@@ -51,6 +53,21 @@ async def plan_run(command: Run, home: Home, taken: Collection[str]) -> list[Rol
         )
         for name in names(command.name or task.name, command.count, taken)
     ]
+
+
+def _refuse_what_is_missing(command: Run, task: Task) -> None:
+    """What a task or a command asks for and this program cannot do yet is said, never left out."""
+    if command.gpus or task.gpus:
+        raise UsageError("GPUs cannot be leased yet; run a task that asks for none")
+    if unknown := [tool for tool in task.tools or () if tool not in TOOLS]:
+        raise TaskError(
+            f"{task.source or task.name}: there is no tool {unknown[0]!r}; there is: "
+            f"{', '.join(TOOLS)}"
+        )
+    if command.sandbox == "plain" and (command.mounts or task.mounts):
+        raise UsageError(
+            "plain processes see the host's own paths; mounts need docker or bubblewrap"
+        )
 
 
 def names(wanted: str, count: int, taken: Collection[str]) -> list[str]:

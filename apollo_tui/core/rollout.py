@@ -46,7 +46,7 @@ class Rollout:
         recorder: Recorder,
         model: Model,
         open_sandbox: Callable[[SandboxSpec], Sandbox],
-        folder: Path,
+        sandbox_spec: SandboxSpec,
         publish: Callable[[Streamed], None],
     ) -> None:
         self.id = recorder.rollout
@@ -54,20 +54,12 @@ class Rollout:
         self.progress = recorder.progress
         self.channel = Channel(paused=recorder.progress.paused)
         self.model = model
-        self.folder = folder
+        self.folder = sandbox_spec.folder
         self.stop_requested: StopRequested | None = None
         self._open_sandbox = open_sandbox
         self._publish = publish
-        spec = self.spec
-        self._sandbox_spec = SandboxSpec(
-            name=self.id,
-            rollout=self.id,
-            folder=folder,
-            image=spec.image or spec.task.image,
-            network=spec.network or spec.task.network,
-            mounts=(*spec.task.mounts, *spec.mounts),
-        )
-        self.sandbox = open_sandbox(self._sandbox_spec)
+        self._sandbox_spec = sandbox_spec
+        self.sandbox = open_sandbox(sandbox_spec)
 
     @property
     def spec(self) -> RolloutSpec:

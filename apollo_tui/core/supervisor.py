@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from apollo_tui.client import Streamed
-from apollo_tui.config import load
+from apollo_tui.config import Config, load
 from apollo_tui.core.preflight import plan_run
 from apollo_tui.core.progress import Progress
 from apollo_tui.core.recorder import Recorder
@@ -79,8 +79,7 @@ class Supervisor:
         stop, spec = progress.stop_requested, progress.spec
         if spec is None or (stop is not None and stop.jobs == "leave"):
             return
-        folder = self.home.rollout(rollout)
-        sandbox = self._sandbox_opener(spec)(SandboxSpec(rollout, rollout, folder))
+        sandbox = self._sandbox_opener(spec)(sandbox_spec(rollout, spec, self.home))
         try:
             await sandbox.close(remove=True)
         except ApolloError as error:
@@ -99,11 +98,12 @@ class Supervisor:
         spec = recorder.progress.spec
         assert spec is not None
         try:
+            config = load(self.home)
             rollout = Rollout(
                 recorder,
-                choose_model(spec.model, load(self.home), self.home),
-                self._sandbox_opener(spec),
-                self.home.rollout(recorder.rollout),
+                await asyncio.to_thread(choose_model, spec.model, config, self.home),
+                self._sandbox_opener(spec, config.sandbox.image),
+                sandbox_spec(recorder.rollout, spec, self.home, config),
                 self._publish,
             )
         except ApolloError as error:
@@ -126,8 +126,12 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("rollout %s could not record its end", rollout, exc_info=error)
 
-    def _sandbox_opener(self, spec: RolloutSpec) -> Callable[[SandboxSpec], Sandbox]:
-        return functools.partial(open_sandbox, spec.sandbox, home_label=self.home_label)
+    def _sandbox_opener(
+        self, spec: RolloutSpec, image: str | None = None
+    ) -> Callable[[SandboxSpec], Sandbox]:
+        return functools.partial(
+            open_sandbox, spec.sandbox, home_label=self.home_label, image=image
+        )
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -305,6 +309,23 @@ class Supervisor:
         if progress.spec is None:
             raise UnknownName(f"there is no rollout {rollout!r}; apollo-tui ls shows them")
         return progress
+
+
+def sandbox_spec(
+    rollout: str, spec: RolloutSpec, home: Home, config: Config | None = None
+) -> SandboxSpec:
+    """What a rollout's sandbox is made from: the rollout before the task before the settings."""
+    settings = (config or Config()).sandbox
+    return SandboxSpec(
+        name=rollout,
+        rollout=rollout,
+        folder=home.rollout(rollout),
+        image=spec.image or spec.task.image,
+        network=spec.network or spec.task.network,
+        mounts=(*spec.task.mounts, *spec.mounts),
+        memory=int(settings.memory_gb * (1 << 30)),
+        processes=settings.processes,
+    )
 
 
 def _said(kind: Callable[..., E], command: Any, **fields: Any) -> E:

@@ -10,7 +10,7 @@ A stream that ends without a Reply raises; cancelling the task closes the connec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -56,7 +56,7 @@ class Model(Protocol):
     name: str  # how the person named it
     api: str  # anthropic, openai, scripted
 
-    def stream(self, request: Request) -> AsyncIterator[Delta | Reply]:
+    def stream(self, request: Request) -> AsyncGenerator[Delta | Reply]:
         """Deltas as they come, then one Reply.
 
         Raises KeyMissing, ModelUnavailable, ReplyBroken or ContextTooLong.

@@ -12,7 +12,24 @@ from apollo_tui.paths import Home
 from tests.cli.conftest import Program
 from tests.running import bash, script, task_folder
 
-LS_FIELDS = ["rollout", "name", "task", "model", "sandbox", "isolated", "state", "why", "step", "actions", "marks", "score", "cost_usd", "started_at", "ended_at", "attention"]
+LS_FIELDS = [
+    "rollout",
+    "name",
+    "task",
+    "model",
+    "sandbox",
+    "isolated",
+    "state",
+    "why",
+    "step",
+    "actions",
+    "marks",
+    "score",
+    "cost_usd",
+    "started_at",
+    "ended_at",
+    "attention",
+]
 
 
 def leaves() -> list[tuple[str, click.Command]]:

@@ -68,7 +68,8 @@ async def _rollout_of(folder: Path, script: list[dict[str, Any]], advice: str) -
         await recorder.record(RolloutCreated(rollout=ROLLOUT, spec=spec))
         await recorder.record(AdviceQueued(rollout=ROLLOUT, advice=1, text=advice, by="ana"))
         model = ScriptedModel("scripted", path, on_request=note)
-        rollout = Rollout(recorder, model, plain, folder / "rollout", lambda _: None)
+        place = SandboxSpec(ROLLOUT, ROLLOUT, folder / "rollout")
+        rollout = Rollout(recorder, model, plain, place, lambda _: None)
         await rollout.run()
         progress = await restore_progress(log, ROLLOUT)
         assert progress == recorder.progress

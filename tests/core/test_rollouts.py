@@ -340,6 +340,11 @@ async def test_bad_requests_get_one_line_and_the_connection_lives(
                 model=script(tmp_path / "plain.jsonl", [bash("true")]),
                 sandbox="plain",
             )
+        model = script(tmp_path / "refused.jsonl", [bash("true")])
+        for extra, said in (("gpus = 1", "GPUs"), ('tools = ["bahs"]', "bahs")):
+            folder = task_folder(tmp_path / said, extra=extra)
+            with pytest.raises(ApolloError, match=said):
+                await client.run(task=folder, model=model, sandbox="plain", unisolated=True)
         assert (await client.status())["rollouts"] == 0
 
 

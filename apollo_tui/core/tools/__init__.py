@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from apollo_tui.log.types import Disposition
 from apollo_tui.sandbox import Job, Outcome
@@ -29,6 +29,23 @@ class ToolResult:
     error: bool = False
     full_output: str | None = None  # kept in the log when it is more than `text`
     finishes: bool = False  # the rollout ends after this action
+
+
+class Arguments(BaseModel):
+    """The arguments of a tool: unknown ones are refused, null means the same as leaving one out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in cls.model_fields
+        }
 
 
 class InvalidCall(Exception):

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from apollo_tui.core.tools import ToolResult
+from apollo_tui.core.tools import Arguments, ToolResult
 from apollo_tui.core.tools.observation import (
     READS_AT_MOST,
     count_lines,
     observation,
+    storable,
     telling_line,
 )
 from apollo_tui.log.types import Disposition, Text
 from apollo_tui.sandbox import Job, Outcome
 
 
-class BashArguments(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    command: Text = Field(description="What to run, as a shell script.")
+class BashArguments(Arguments):
+    command: Text = Field(min_length=1, description="What to run, as a shell script.")
     timeout: float = Field(
-        default=120, gt=0, le=7200, description="Seconds after which it is killed."
+        default=120, gt=0, le=3600, description="Seconds after which it is killed."
     )
 
 
@@ -43,60 +42,66 @@ class Bash:
         return Job(id=job_id, script=arguments.command, timeout=arguments.timeout)
 
     def result(self, arguments: BashArguments, outcome: Outcome, output: bytes) -> ToolResult:
-        text = output.decode("utf-8", "replace").replace("\x00", "�")
+        text = storable(output.decode("utf-8", "replace"))
         said = how_it_ended(outcome, arguments.timeout)
-        seconds = (outcome.ended_at - outcome.started_at) / 1e6
         failed = outcome.ended != "exited" or outcome.exit_code != 0
-        shown = (
-            text
-            if not said
-            else f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{said}"
+        shown = observation(
+            "command",
+            ended_at(outcome),
+            text,
+            success=not failed,
+            message=said or ("" if text.strip() else "it printed nothing"),
+            exit_code="unknown" if outcome.exit_code is None else outcome.exit_code,
+            seconds=f"{(outcome.ended_at - outcome.started_at) / 1e6:.1f}",
         )
         return ToolResult(
-            text=observation(
-                "command",
-                outcome.ended_at or outcome.started_at,
-                shown or "(no output)",
-                success=not failed,
-                exit_code=outcome.exit_code if outcome.exit_code is not None else "unknown",
-                seconds=f"{seconds:.1f}",
-            ),
-            disposition=_DISPOSITION[outcome.ended],
+            text=shown,
+            disposition=disposition(outcome),
             exit_code=outcome.exit_code,
-            summary=telling_line(text, failed=failed) or said,
+            summary=said
+            if outcome.ended != "exited"
+            else telling_line(text, failed=failed) or said,
             lines=count_lines(text),
             error=failed,
             full_output=text if len(text) > READS_AT_MOST else None,
         )
 
 
-_DISPOSITION: dict[str, Disposition] = {
-    "exited": "completed",
-    "timeout": "timeout",
-    "killed": "killed",
-    "lost": "unknown",
-}
+def disposition(outcome: Outcome) -> Disposition:
+    match outcome.ended:
+        case "exited":
+            return "completed"
+        case "lost":
+            return "unknown"
+        case ended:
+            return ended
+
+
+def ended_at(outcome: Outcome) -> int:
+    """UTC microseconds. Of a lost job only the start is known, if that."""
+    return outcome.ended_at or outcome.started_at
 
 
 def how_it_ended(outcome: Outcome, timeout: float | None) -> str:
-    """What is to be said of an end that is no plain exit; empty otherwise."""
+    """What is to be said of an end; nothing of exit code 0."""
     match outcome.ended:
         case "timeout":
-            return f"[killed after {timeout:g} s, with everything it had started]"
+            return f"killed after its timeout of {timeout:g} s, with everything it had started"
         case "killed":
-            why = "it used too much memory" if outcome.out_of_memory else "by the operator"
-            return f"[killed: {why}]"
+            why = "it used too much memory" if outcome.out_of_memory else "the operator ended it"
+            return f"killed: {why}"
         case "lost":
-            return (
-                "[nobody can say how this ended: what ran it was lost. It was not run again. "
-                f"{outcome.error}".rstrip()
-                + "]"
+            said = (
+                "nobody can say how this ended, because what ran it was lost; it was not run again"
             )
+            return f"{said} ({outcome.error})" if outcome.error else said
     if outcome.error:
-        return f"[could not be run: {outcome.error}]"
+        return f"could not be run: {outcome.error}"
     if outcome.out_of_memory:
-        return "[a process of it was killed: it used too much memory]"
-    return ""
+        return f"ended with exit code {outcome.exit_code}; a process used too much memory and was killed"
+    if outcome.signal:
+        return f"ended by signal {outcome.signal}"
+    return f"ended with exit code {outcome.exit_code}" if outcome.exit_code else ""
 
 
 BASH = Bash()

@@ -6,16 +6,21 @@ import difflib
 import json
 import time
 from collections.abc import Iterable
+from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from apollo_tui.core.tools import InvalidCall, Tool, ToolResult
 from apollo_tui.core.tools.command import BASH
 from apollo_tui.core.tools.files import FILE_TOOLS
-from apollo_tui.core.tools.observation import observation
+from apollo_tui.core.tools.observation import observation, storable, telling_line
 from apollo_tui.core.tools.system import SYSTEM_TOOLS
 from apollo_tui.log.types import ToolCall, ToolSpec
+
+FAULTS_AT_MOST = 5
+SUMMARY_AT_MOST = 1000  # characters of a call's arguments in one line
 
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in (BASH, *FILE_TOOLS, *SYSTEM_TOOLS)}
 
@@ -54,15 +59,14 @@ def read_call(call: ToolCall, enabled: Iterable[str] | None) -> tuple[Tool, Base
     if tool is None:
         raise _invalid(_no_such_tool(call.tool, tools))
     if call.malformed is not None:
-        raise _invalid(f"The arguments of {call.tool} are no JSON object: {_where(call.malformed)}")
+        why = _no_object(call.malformed)
+        raise _invalid(f"{call.tool} was not run: its arguments are no JSON object: {why}")
     try:
         return tool, tool.arguments.model_validate(call.arguments)
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc']) or call.tool}: {fault['msg']}"
-            for fault in error.errors()
-        ]
-        raise _invalid(f"{call.tool} was not run. " + "; ".join(faults)) from error
+        known = list(tool.arguments.model_fields)
+        faults = "; ".join(_fault(details, known) for details in error.errors()[:FAULTS_AT_MOST])
+        raise _invalid(f"{call.tool} was not run: {faults}") from error
 
 
 def summarise_call(call: ToolCall) -> str:
@@ -70,11 +74,12 @@ def summarise_call(call: ToolCall) -> str:
     tool = TOOLS.get(call.tool)
     if tool is not None and call.malformed is None:
         try:
-            return tool.summarise(tool.arguments.model_validate(call.arguments))[:1000]
+            line = tool.summarise(tool.arguments.model_validate(call.arguments))
+            return storable(line[:SUMMARY_AT_MOST])
         except ValidationError:
             pass
     raw = call.malformed or json.dumps(call.arguments, ensure_ascii=False)
-    return " ".join(raw.split())[:1000]
+    return storable(" ".join(raw.split())[:SUMMARY_AT_MOST])
 
 
 def _no_such_tool(name: str, tools: dict[str, Tool]) -> str:
@@ -82,26 +87,50 @@ def _no_such_tool(name: str, tools: dict[str, Tool]) -> str:
         return f"{name} is not enabled for this task; there is: {', '.join(tools)}"
     near = difflib.get_close_matches(name, tools, 1)
     hint = f"Did you mean {near[0]}? " if near else ""
-    return f"There is no tool {name[:80]!r}. {hint}There is: {', '.join(tools)}"
+    return f"there is no tool {name[:80]!r}. {hint}There is: {', '.join(tools)}"
 
 
-def _where(raw: str) -> str:
+def _no_object(raw: str) -> str:
     try:
         value = json.loads(raw)
     except json.JSONDecodeError as error:
-        return f"{error.msg} at character {error.pos}"
+        near = raw[max(0, error.pos - 20) : error.pos + 20]
+        return f"{error.msg} at character {error.pos} (near {near!r})"
     except RecursionError:
         return "it is nested too deeply"
-    return f"it is a {type(value).__name__}"
+    except ValueError as error:
+        return str(error)
+    kinds = {list: "a list", str: "a text", bool: "true or false", NoneType: "null"}
+    return f"it is {kinds.get(type(value), 'a number')}"
 
 
-def _invalid(text: str) -> InvalidCall:
+def _fault(details: ErrorDetails, known: list[str]) -> str:
+    """One bad argument, by its name."""
+    name = ".".join(str(part)[:40] for part in details["loc"])
+    match details["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known) or 'none'}"
+            return f"there is no argument {name} ({hint})"
+        case "missing":
+            return f"the argument {name} is missing"
+        case _:
+            said = details["msg"].replace("Input should be", "must be")
+            return f"{name} {said.replace('String should', 'must')}, is {_short(details['input'])}"
+
+
+def _short(value: object) -> str:
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"
+
+
+def _invalid(message: str) -> InvalidCall:
     at = time.time_ns() // 1000
     return InvalidCall(
         ToolResult(
-            observation("invalid", at, text, success=False),
+            observation("invalid", at, success=False, message=message),
             disposition="invalid",
-            summary=text[:200],
+            summary=telling_line(message),
             lines=1,
             error=True,
         )

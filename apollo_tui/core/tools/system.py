@@ -7,26 +7,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from apollo_tui.core.tools import Situation, ToolResult
+from apollo_tui.core.tools import Arguments, Situation, ToolResult
 from apollo_tui.core.tools.observation import observation
 from apollo_tui.log.types import Text
 
 
-class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Nothing(_Arguments):
+class Nothing(Arguments):
     pass
 
 
-class Think(_Arguments):
+class Think(Arguments):
     thought: Text = Field(description="What you think; nothing happens.")
 
 
-class Sleep(_Arguments):
+class Sleep(Arguments):
     sleep_time: float = Field(gt=0, le=1800, description="Seconds to wait.")
 
 
@@ -77,7 +73,8 @@ async def _view_hint(arguments: Nothing, situation: Situation) -> ToolResult:
 
 def _said(kind: str, text: str, summary: str) -> ToolResult:
     at = time.time_ns() // 1000
-    return ToolResult(observation(kind, at, text, success=True), summary=summary, lines=1)
+    shown = observation(kind, at, success=True, message=text)
+    return ToolResult(shown, summary=summary, lines=1)
 
 
 SYSTEM_TOOLS = (
