@@ -49,7 +49,7 @@ class Workspace:
     def __init__(self, root: str) -> None:
         self.root = os.path.normpath(root)
         folder = os.environ.get("APOLLO_STATE") or tempfile.gettempdir()
-        self.state = os.path.join(folder, "apollo-open-%d" % os.getuid())
+        self.state = os.path.join(folder, f"apollo-open-{os.getuid()}")
 
     def path(self, given: str) -> str:
         if "\0" in given:
@@ -90,8 +90,7 @@ def read(workspace: Workspace, path: str) -> str:
         raise Refused(f"{shown} is no regular file")
     if status.st_size > LARGEST:
         raise Refused(
-            "%s has %s bytes, too many to open; use bash (head, sed -n, grep)"
-            % (shown, format(status.st_size, ","))
+            f"{shown} has {status.st_size:,} bytes, too many to open; use bash (head, sed -n, grep)"
         )
     with open(path, "rb") as file:
         data = file.read()
@@ -118,7 +117,7 @@ def near(path: str) -> str:
     except OSError:
         return ""
     found = difflib.get_close_matches(os.path.basename(path), names, 3)
-    return "; near it: {}".format(", ".join(found)) if found else ""
+    return f"; near it: {', '.join(found)}" if found else ""
 
 
 def is_binary(data: bytes) -> bool:
@@ -142,17 +141,17 @@ def window(workspace: Workspace, path: str, line: int, count: int) -> Said:
 def view(workspace: Workspace, path: str, lines: list[str], first: int, count: int) -> Said:
     last = min(len(lines), first + count - 1)
     workspace.remember(path, first)
-    where = "%d-%d" % (first, last) if lines else "none"
+    where = f"{first}-{last}" if lines else "none"
     width = len(str(last))
     body = [
-        "%*d| %s" % (width, number, fitted(lines[number - 1], LONGEST_LINE))
+        f"{number:{width}}| {fitted(lines[number - 1], LONGEST_LINE)}"
         for number in range(first, last + 1)
     ]
+    count_all = plural(len(lines), "line")
     return {
-        "message": "%s, %s, showing %s"
-        % (workspace.shown(path), plural(len(lines), "line"), where),
+        "message": f"{workspace.shown(path)}, {count_all}, showing {where}",
         "text": "\n".join(body),
-        "summary": "lines %s of %d" % (where, len(lines)),
+        "summary": f"lines {where} of {len(lines)}",
         "lines": len(body),
     }
 
@@ -165,7 +164,7 @@ def fitted(line: str, limit: int) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    return "{:,} {}{}".format(count, noun, "" if count == 1 else "s")
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def open_file(workspace: Workspace, path: str, line_number: int, context_lines: int) -> Said:
@@ -207,12 +206,8 @@ def create_file(workspace: Workspace, filename: str, content: str) -> Said:
     after = lines_of(content)
     workspace.remember(path, 1)
     added, removed = changed(before, after)
-    message = "%s %s (%s)%s" % (
-        "rewrote" if there else "created",
-        workspace.shown(path),
-        plural(len(after), "line"),
-        syntax(path, content),
-    )
+    verb, size = "rewrote" if there else "created", plural(len(after), "line")
+    message = f"{verb} {workspace.shown(path)} ({size}){syntax(path, content)}"
     return {"message": message, "added": added, "removed": removed, "lines": 1}
 
 
@@ -238,12 +233,8 @@ def edit_file(workspace: Workspace, path: str, start: int, end: int, content: st
     result = "\n".join(now) + ("\n" if now and not unended else "")
     write(path, result)
     added, removed = changed(before, after)
-    message = "edited %s: %s added, %s removed%s" % (
-        workspace.shown(path),
-        plural(added, "line"),
-        plural(removed, "line"),
-        syntax(path, result),
-    )
+    counts = f"{plural(added, 'line')} added, {plural(removed, 'line')} removed"
+    message = f"edited {workspace.shown(path)}: {counts}{syntax(path, result)}"
     first = max(1, start - 5)
     shown = view(workspace, path, now, first, min(WINDOW, start - first + len(after) + 5))
     return {
@@ -263,8 +254,7 @@ def replaced(shown: str, count: int, start: int, end: int) -> tuple[int, int]:
         end = count
     if start < 1 or start > count + 1 or end > count or end < start - 1:
         raise Refused(
-            "%s has %s, so lines %d to %d cannot be replaced"
-            % (shown, plural(count, "line"), start, end)
+            f"{shown} has {plural(count, 'line')}, so lines {start} to {end} cannot be replaced"
         )
     return start, end
 
@@ -334,9 +324,9 @@ def search_dir(workspace: Workspace, search_term: str, dir_path: str) -> Said:
         files += bool(here)
         total += len(here)
         for number, line in here[: HITS - len(found)]:
-            found.append("%s:%d: %s" % (workspace.shown(path), number, line))
-    where = "in {} of {}".format(plural(files, "file"), workspace.shown(root))
-    more = "; {} too large to search".format(plural(large, "file")) if large else ""
+            found.append(f"{workspace.shown(path)}:{number}: {line}")
+    where = f"in {plural(files, 'file')} of {workspace.shown(root)}"
+    more = f"; {plural(large, 'file')} too large to search" if large else ""
     return hits(found, total, where if total else "in " + workspace.shown(root), more)
 
 
@@ -344,7 +334,7 @@ def search_file(workspace: Workspace, search_term: str, file_path: str) -> Said:
     path = workspace.path(file_path) if file_path else workspace.recall()[0]
     read(workspace, path)  # for what it refuses
     here = matches(path, search_term) or []
-    found = ["%d: %s" % hit for hit in here[:HITS]]
+    found = [f"{number}: {line}" for number, line in here[:HITS]]
     return hits(found, len(here), "in " + workspace.shown(path))
 
 
@@ -386,9 +376,9 @@ def matches(path: str, term: str) -> list[tuple[int, str]] | None:
 def hits(found: list[str], total: int, where: str, more: str = "") -> Said:
     if not total:
         return {"message": f"no match {where}{more}", "summary": "no match", "lines": 0}
-    count = "{:,} {}".format(total, "match" if total == 1 else "matches")
+    count = f"{total:,} {'match' if total == 1 else 'matches'}"
     if total > len(found):
-        more += "; only the first %d are shown, search for something rarer" % len(found)
+        more += f"; only the first {len(found)} are shown, search for something rarer"
     return {
         "message": f"{count} {where}{more}",
         "text": "\n".join(found),
@@ -410,17 +400,15 @@ def folder(workspace: Workspace, given: str) -> str:
 def list_files(workspace: Workspace, path: str, show_hidden: bool) -> Said:
     root = folder(workspace, path)
     names = sorted(name for name in os.listdir(root) if show_hidden or not name.startswith("."))
-    entries = [(entry(root, name), name) for name in names[:ENTRIES]]
-    message = "%s: %s" % (
-        workspace.shown(root),
-        "1 entry" if len(names) == 1 else f"{len(names):,} entries",
-    )
+    entries = [entry(root, name) for name in names[:ENTRIES]]
+    count = "1 entry" if len(names) == 1 else f"{len(names):,} entries"
+    message = f"{workspace.shown(root)}: {count}"
     if len(names) > ENTRIES:
-        message += "; only the first %d are shown" % ENTRIES
+        message += f"; only the first {ENTRIES} are shown"
     return {
         "message": message,
-        "text": "\n".join("%12s  %s" % shown for shown, _ in entries),
-        "summary": "  ".join(shown[1] for shown, _ in entries[:12]) or "empty",
+        "text": "\n".join(f"{size:>12}  {shown}" for size, shown in entries),
+        "summary": "  ".join(shown for _, shown in entries[:12]) or "empty",
         "lines": len(entries),
     }
 
