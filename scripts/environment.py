@@ -14,6 +14,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 FOLDER = CHECKOUT / ".venv"
 STAMP = FOLDER / "made-from"
+NO_INDEX = "can pip reach a package index? pip config list shows which"
 
 
 def prepare() -> Path:
@@ -25,13 +26,12 @@ def prepare() -> Path:
     if STAMP.exists() and STAMP.read_text() == wanted:
         return binaries
     print(f"making {FOLDER} (a minute or two, once)", flush=True)
-    _run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], "is the venv module installed?")
-    pip = [str(binaries / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    _run([*pip, "install", "--upgrade", "pip>=25.1"], "can pip reach a package index?")
-    _run(
-        [*pip, "install", "--editable", str(CHECKOUT), "--group", f"{CHECKOUT}/pyproject.toml:dev"],
-        "can pip reach a package index?",
-    )
+    ours = ["--clear"] if STAMP.exists() else []  # what somebody else made there is kept
+    _run([sys.executable, "-m", "venv", *ours, str(FOLDER)], "on Debian: apt install python3-venv")
+    pip = [str(binaries / "python"), "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
+    _run([*pip, "pip>=25.1"], NO_INDEX)  # the first that knows dependency groups
+    group = f"{CHECKOUT / 'pyproject.toml'}:dev"
+    _run([*pip, "--editable", str(CHECKOUT), "--group", group], NO_INDEX)
     STAMP.write_text(wanted)
     return binaries
 
@@ -44,4 +44,4 @@ def _wanted() -> str:
 def _run(command: list[str], hint: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if subprocess.run(command, env=environment, check=False).returncode:
-        sys.exit(f"could not run {' '.join(command)}: {hint}")
+        sys.exit(f"could not run {' '.join(command)}; {hint}")

@@ -19,27 +19,15 @@ def test_from_a_checkout() -> None:
 
 
 def test_from_a_wheel(tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "pip",
-                "wheel",
-                "--quiet",
-                "--no-deps",
-                "--disable-pip-version-check",
-            ),
-            *("--wheel-dir", str(tmp_path), str(CHECKOUT)),
-        ],
-        check=True,
-        timeout=170,
-    )
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*build, str(CHECKOUT)], check=True, timeout=170)
     (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as file:
-        file.extractall(tmp_path / "installed")
-        names = file.namelist()
-    assert not [name for name in names if name.startswith("tests/")]
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+        names = archive.namelist()
+    unwanted = [name for name in names if name.startswith("tests/") or "__pycache__" in name]
+    assert not unwanted
     assert "apollo_tui/screens/app.tcss" in names
     assert "apollo_tui/sandbox/inside/runner.py" in names
     said = subprocess.run(
@@ -51,4 +39,5 @@ def test_from_a_wheel(tmp_path: Path) -> None:
         check=True,
     ).stdout.strip()
     assert said == str(tmp_path / "installed" / "apollo_tui" / "data")
-    assert (Path(said) / "tasks" / "noisy-filter" / "description.md").is_file()
+    for file in ("task.toml", "demo.jsonl", "workspace/classifier.py", "evaluation/evaluate.py"):
+        assert (Path(said) / "tasks" / "noisy-filter" / file).is_file()
