@@ -83,14 +83,14 @@ def event_of(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **fields)
 
 
-_SPEC = RolloutSpec(
+SPEC = RolloutSpec(
     task=Task(name="t", description="d"), model="m", sandbox="plain", isolated=False, name="first"
 )
 
 any_event = st.one_of([event_of(kind) for kind in KINDS])
 any_history = st.lists(any_event, max_size=40).map(
     lambda found: [
-        events.RolloutCreated(rollout=ROLLOUTS[0], at=1, spec=_SPEC),
+        events.RolloutCreated(rollout=ROLLOUTS[0], at=1, spec=SPEC),
         *found,
     ]
 )
