@@ -160,7 +160,9 @@ async def test_a_stopped_rollout_goes_on_when_resumed(home: Home, tmp_path: Path
         row = await until(home, rollout, lambda row: row.state == "finished")
         assert row.step == 7
         seen = (home.rollout(rollout) / "workspace" / "seen.txt").read_text().split()
-        assert len(seen) == 6
+        finished = events(home, rollout, "action_finished")
+        whole = [event for event in finished if event["disposition"] == "completed"][:-1]
+        assert len(whole) <= len(seen) <= 6  # the stop may have ended one before its effect
         with pytest.raises(CommandRefused, match="finished"):
             await client.resume(rollout)
 
