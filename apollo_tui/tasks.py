@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 def _seconds(value: Any) -> Any:
     """A duration: a number of seconds, or "45s", "30m", "2h"."""
-    if isinstance(value, str) and (found := re.fullmatch(r"\s*([\d.]+)\s*([smh])\s*", value)):
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    if found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", str(value)):
         return float(found.group(1)) * _UNITS[found.group(2)]
-    return value
+    raise ValueError('must be seconds, or a text such as "45s", "30m" or "2h"')
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class EvaluationTable(_Table):
@@ -46,7 +49,7 @@ class EvaluationTable(_Table):
 class TaskTable(_Table):
     """What `task.toml` may say. Durations are seconds, or texts such as "30m" and "2h"."""
 
-    name: str = Field(min_length=1, max_length=80)
+    name: str = Field(min_length=1, max_length=80, pattern=r"\S")
     category: str = ""
     title: str = ""
     time_limit: float | None = Field(default=None, gt=0)
@@ -62,51 +65,109 @@ class TaskTable(_Table):
     _time_limit = field_validator("time_limit", mode="before")(_seconds)
 
 
-def bundled_folder() -> Path:
-    return data_dir() / "tasks"
+def bundled_tasks(data: Path | None = None) -> list[Task]:
+    """The tasks that ship with the program (or those of another data folder), by name."""
+    return [read_folder(folder) for folder in _bundled(data or data_dir()).values()]
 
 
-def bundled_tasks() -> list[Task]:
-    """The tasks that ship with the program, by name."""
-    return [
-        read_folder(folder)
-        for folder in sorted(bundled_folder().iterdir())
-        if (folder / "task.toml").is_file()
-    ]
-
-
-def load_task(given: str) -> Task:
-    """A task by the name of a bundled one, or by its folder.
+def load_task(given: str, *, data: Path | None = None) -> Task:
+    """A task by its folder, or by the name of one that ships (or lies in another data folder).
 
     Raises UnknownName, or TaskError naming the file and the field.
     """
-    path = Path(given).expanduser()
-    if (path / "task.toml").is_file():
-        return read_folder(path.absolute())
-    if re.fullmatch(r"[\w.-]+", given) and (bundled_folder() / given / "task.toml").is_file():
-        return read_folder(bundled_folder() / given)
-    if path.is_dir():
-        raise TaskError(f"{path} is no task: it has no task.toml")
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        raise TaskError(f"{path} is an InnovatorBench task; these cannot be read yet")
-    names = [folder.name for folder in sorted(bundled_folder().iterdir()) if folder.is_dir()]
-    near = difflib.get_close_matches(given, names, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    bundled = _bundled(data or data_dir())
+    try:
+        folder = _folder(given, bundled)
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, no such ~user
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise TaskError(f"cannot read the task {given[:200]}: {why}") from error
+    if folder is not None or given in bundled:
+        return read_folder(folder or bundled[given])
+    near = difflib.get_close_matches(given, bundled, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
     raise UnknownName(
-        f"there is no task {given!r}{hint} Bundled: {', '.join(names)}; or give a task's folder"
+        f"there is no task {given[:200]!r}; {hint}bundled are {', '.join(bundled) or 'none'}; "
+        "or give a task's folder"
     )
+
+
+def _folder(given: str, bundled: Container[str]) -> Path | None:
+    """The task folder at this path; None when nothing lies there that could be one."""
+    path = Path(given).expanduser().absolute()
+    if (path / "task.toml").exists():
+        return path
+    if path.is_file():
+        if path.name == "task.toml":
+            return path.parent
+        raise TaskError(_no_task_file(path))
+    if path.is_dir() and given not in bundled:
+        raise TaskError(f"{path} is no task: it has no task.toml")
+    return None
+
+
+def _bundled(data: Path) -> dict[str, Path]:
+    folder = data / "tasks"
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {task.name: task for task in found if (task / "task.toml").is_file()}
+
+
+def _no_task_file(path: Path) -> str:
+    if path.suffix in (".yaml", ".yml"):
+        return f"{path} looks like an InnovatorBench task; this format is not supported yet"
+    return f"{path} is no task; give the folder that holds its task.toml"
+
+
+def faults_of(task: Task) -> list[str]:
+    """What is wrong with a task that could be read, one line each: files it names that are
+    missing, and an evaluation that the agent could see."""
+    faults = [
+        f"{task.name}: the mount {mount.host} does not exist"
+        for mount in task.mounts
+        if not Path(mount.host).exists()
+    ]
+    if task.workspace is not None:
+        faults += _links_out(task.name, Path(task.workspace))
+    if task.evaluation is not None:
+        faults += _evaluation_faults(task.name, task.evaluation, task.workspace)
+    return faults
+
+
+def _links_out(name: str, workspace: Path) -> list[str]:
+    """Links in a workspace that point outside: in the sandbox they lead nowhere."""
+    root = workspace.resolve()
+    return [
+        f"{name}: workspace/{path.relative_to(workspace)} is a link to outside of the workspace"
+        for path in sorted(workspace.rglob("*"))
+        if path.is_symlink() and not path.resolve().is_relative_to(root)
+    ]
+
+
+def _evaluation_faults(name: str, evaluation: Evaluation, workspace: str | None) -> list[str]:
+    folder = Path(evaluation.folder)
+    named = re.findall(r"(?<![\w./$-])[\w][\w./-]*\.(?:py|sh)\b", evaluation.command)
+    faults = [
+        f"{name}: the evaluation's command names {file}, which is not in {folder}"
+        for file in named
+        if not (folder / file).is_file()
+    ]
+    if workspace is not None and folder.resolve().is_relative_to(Path(workspace).resolve()):
+        faults.append(f"{name}: the evaluation is inside the workspace, where the agent sees it")
+    return faults
 
 
 def bare_task(prompt: str, workspace: str | None) -> Task:
     """A task that is only a prompt, and a folder to begin from."""
-    if workspace is not None and not Path(workspace).is_dir():
-        raise TaskError(f"the workspace {workspace} is no folder")
+    if not prompt.strip():
+        raise TaskError("the task's text is empty; say what is to be done")
+    folder = None if workspace is None else Path(workspace).expanduser().absolute()
+    if folder is not None and not folder.is_dir():
+        raise TaskError(f"the workspace {folder} is no folder")
     words = re.findall(r"\w+", prompt.lower())[:4]
     return Task(
         name="-".join(words)[:40] or "task",
-        title=prompt.splitlines()[0][:80] if prompt.strip() else "",
+        title=prompt.strip().splitlines()[0][:80],
         description=prompt,
-        workspace=workspace,
+        workspace=None if folder is None else str(folder),
     )
 
 
@@ -157,15 +218,25 @@ def _read(path: Path) -> str:
 
 
 def _fault(path: Path, text: str, error: ValidationError) -> str:
-    fault = error.errors()[0]
+    # A misspelt field is also a missing one: the misspelling says more.
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     field = ".".join(str(part) for part in fault["loc"])
     place = f"{path} line {line_of(text, fault['loc'])}"
-    if fault["type"] == "extra_forbidden":
-        known = list(EvaluationTable.model_fields if "." in field else TaskTable.model_fields)
-        near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
-        return f"{place}: there is no field {field}" + (
-            f"; did you mean {near[0]}?" if near else ""
-        )
-    if fault["type"] == "missing":
-        return f"{place}: the field {field} is missing"
-    return f"{place}: {field}: {fault['msg'].lower()}, is {fault['input']!r}"
+    match fault["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(str(fault["loc"][-1]), _known(fault["loc"]), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            return f"{place}: there is no field {field}{hint}"
+        case "missing":
+            return f"{place}: the field {field} is missing"
+    said = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    said = said.replace("String should", "must").replace("a valid tuple", "a list")
+    shown = repr(fault["input"])
+    return f"{place}: {field} {said}, is {shown if len(shown) <= 60 else shown[:59] + '…'}"
+
+
+def _known(loc: tuple[int | str, ...]) -> list[str]:
+    """The fields of the table that `loc` lies in."""
+    tables: dict[int | str, type[BaseModel]] = {"evaluation": EvaluationTable, "mounts": Mount}
+    table = tables.get(loc[0], TaskTable) if len(loc) > 1 else TaskTable
+    return list(table.model_fields)

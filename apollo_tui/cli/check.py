@@ -15,9 +15,12 @@ from apollo_tui.errors import ApolloError, UsageError
 
 
 @click.command()
+@as_json
 @pass_context
-def verify_command(context: Context) -> int:
-    """Check the log: rebuild what is derived from the events and compare, check every text.
+def verify_command(context: Context, as_json: bool) -> int:
+    """Check that the log is sound.
+
+    What is derived from the events is made anew and compared, and every text is read.
 
     \b
     Example:
@@ -25,26 +28,55 @@ def verify_command(context: Context) -> int:
     """
     from apollo_tui.log.verify import verify
 
-    if not context.home.database.exists():
-        click.echo(f"{context.home.database}: no log yet")
-        return 0
-    faults = verify(context.home.database)
-    for fault in faults:
-        click.echo(fault)
-    if not faults:
-        click.echo(f"{context.home.database}: sound")
+    there = context.home.database.exists()
+    faults = verify(context.home.database) if there else []
+    if as_json:
+        print_json({"log": str(context.home.database), "exists": there, "faults": faults})
+    elif faults:
+        click.echo("\n".join(faults))
+    else:
+        click.echo(f"{context.home.database}: {'sound' if there else 'no log yet'}")
     return 1 if faults else 0
 
 
-@click.command()
+@click.group(name="tasks", invoke_without_command=True)
 @as_json
-def tasks_command(as_json: bool) -> None:
-    """List the bundled tasks.
+@click.pass_context
+def tasks_command(click_context: click.Context, as_json: bool) -> None:
+    """List the bundled tasks; check a task's files.
 
     \b
     Example:
       apollo-tui tasks
+      apollo-tui tasks check ./my-task
     """
+    if click_context.invoked_subcommand is None:
+        _list_tasks(as_json)
+
+
+@tasks_command.command()
+@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+def check(tasks: tuple[str, ...]) -> int:
+    """Say what is wrong with tasks: their task.toml, and the files it names.
+
+    \b
+    Example:
+      apollo-tui tasks check ./my-task
+    """
+    from apollo_tui.tasks import faults_of, load_task
+
+    found = 0
+    for given in tasks:
+        try:
+            faults = faults_of(load_task(given))
+        except ApolloError as error:  # the next task is looked at all the same
+            faults = [error.line]
+        found += len(faults)
+        click.echo("\n".join(faults or [f"{given}: sound"]))
+    return 1 if found else 0
+
+
+def _list_tasks(as_json: bool) -> None:
     from apollo_tui.tasks import bundled_tasks
 
     found = bundled_tasks()
@@ -73,7 +105,7 @@ def tasks_command(as_json: bool) -> None:
 @as_json
 @pass_context
 def doctor_command(context: Context, as_json: bool) -> int:
-    """Say what is installed, reachable and isolated, and what to do about what is not.
+    """Say what works here, and what to do about the rest.
 
     \b
     Example:
@@ -98,6 +130,7 @@ def _facts(context: Context) -> list[tuple[str, bool | None, str]]:
     facts: list[tuple[str, bool | None, str]] = [
         ("apollo-tui", True, __version__),
         ("Python", True, f"{platform.python_version()} at {sys.executable}"),
+        _sqlite(),
     ]
     facts.append(_home(context))
     facts += _sandboxes()
@@ -116,6 +149,18 @@ def _facts(context: Context) -> list[tuple[str, bool | None, str]]:
         ("encoding", True if utf8 else None, "UTF-8" if utf8 else "not UTF-8: glyphs become ASCII")
     )
     return facts
+
+
+def _sqlite() -> tuple[str, bool | None, str]:
+    from apollo_tui.log.schema import NEEDS_SQLITE, SQLITE_VERSION
+
+    fine = SQLITE_VERSION >= NEEDS_SQLITE
+    needed = "" if fine else f"; the log needs {_dotted(NEEDS_SQLITE)}, take a newer Python"
+    return "SQLite", fine, f"{_dotted(SQLITE_VERSION)}{needed}"
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _home(context: Context) -> tuple[str, bool | None, str]:

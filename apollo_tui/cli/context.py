@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from apollo_tui.errors import UsageError
-from apollo_tui.paths import Home
+from apollo_tui.errors import ApolloError, UsageError
+from apollo_tui.paths import Home, find_home
 
 if TYPE_CHECKING:
     from apollo_tui.client import Client
     from apollo_tui.log.read import History, RolloutRow
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass
@@ -56,9 +57,13 @@ class Context:
 
         return asyncio.run(talk())
 
-    def open_console(self) -> int:
+    def need_terminal(self, instead: str) -> None:
+        """Raises UsageError where the console cannot be drawn; `instead` is what one could do."""
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise UsageError("the console needs a terminal; apollo-tui --help shows what does not")
+            raise UsageError(f"the console needs a terminal; {instead}")
+
+    def open_console(self) -> int:
+        self.need_terminal("apollo-tui --help shows what does not")
         self.home.prepare()
         from apollo_tui.screens.app import run_console
 
@@ -66,6 +71,21 @@ class Context:
 
 
 pass_context = click.make_pass_decorator(Context)
+
+
+def rollout_argument(*, required: bool = True) -> Callable[[F], F]:
+    """ROLLOUT: a name, a unique prefix of it, or an id; the shell completes names."""
+    return click.argument("rollout", required=required, shell_complete=_complete_name)
+
+
+def _complete_name(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    home = find_home(context.find_root().params.get("home"))
+    try:
+        with Context(home, None).history() as history:
+            return [row.name for row in history.rollouts() if row.name.startswith(begun)]
+    except ApolloError:  # whoever presses tab wants names, or nothing
+        return []
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from apollo_tui.cli.attention import attention
-from apollo_tui.cli.context import Context, as_json, iso, local, pass_context, print_json, table
+from apollo_tui.cli.context import (
+    Context,
+    as_json,
+    iso,
+    local,
+    pass_context,
+    print_json,
+    rollout_argument,
+    table,
+)
 from apollo_tui.errors import UsageError
 from apollo_tui.log.read import History, RolloutRow
+from apollo_tui.log.states import STATES
 
-FOLLOW_EVERY = 0.2  # seconds between looks at the log's last number
+LOOK_AT_LEAST = 2_000  # ms: the log is looked at this often even when nothing tells of a change
 
 
 def ls_row(row: RolloutRow) -> dict[str, Any]:
@@ -38,7 +49,7 @@ def ls_row(row: RolloutRow) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--state", help="Only those in this state.")
+@click.option("--state", type=click.Choice(STATES), metavar="STATE", help="Only those in it.")
 @click.option("--tag", help="Only those with this tag.")
 @click.option("--group", help="Only those of this group.")
 @as_json
@@ -95,11 +106,11 @@ def money(row: RolloutRow) -> str:
 
 
 @click.command()
-@click.argument("rollout")
+@rollout_argument()
 @as_json
 @pass_context
 def show_command(context: Context, rollout: str, as_json: bool) -> None:
-    """Show one rollout: its state, limits, spend, advice and scores.
+    """Show a rollout: state, spend, advice, scores.
 
     \b
     Example:
@@ -163,7 +174,7 @@ def _facts(
 
 
 @click.command()
-@click.argument("rollout", required=False)
+@rollout_argument(required=False)
 @click.option("--all", "everything", is_flag=True, help="The events of all rollouts.")
 @click.option("--follow", is_flag=True, help="Go on printing what comes.")
 @click.option("--from", "first", type=int, default=1, help="Begin at this number of the log.")
@@ -179,7 +190,9 @@ def log_command(
     step: int | None,
     _json: bool,
 ) -> None:
-    """Print the log, one JSON object a line, or the exact prompt of one step.
+    """Print the log, or the exact prompt of a step.
+
+    An event is one JSON object on a line of its own: seq, at, kind, rollout, and its own fields.
 
     \b
     Example:
@@ -195,19 +208,33 @@ def log_command(
                 raise UsageError("--prompt needs one rollout")
             click.echo(history.prompt(row.id, step))
             return
-        _print_events(history, None if row is None else row.id, first - 1, follow)
+        of = None if row is None else row.id
+        seq = _print_events(history, of, first - 1)
+        if follow:
+            context.home.prepare()
+            for _ in _changes(context.home.path):
+                seq = _print_events(history, of, seq)
 
 
-def _print_events(history: History, rollout: str | None, after: int, follow: bool) -> None:
-    while True:
-        page = history.events(rollout, after=after)
+def _print_events(history: History, rollout: str | None, after: int) -> int:
+    """Print what is in the log after a number; returns the number of the last one printed."""
+    while page := history.events(rollout, after=after):
         for event in page:
-            after = event["seq"]
             print_json(event | {"at": iso(event["at"])})
-        if page:
-            continue
-        if not follow:
-            return
-        seen = history.last_seq()
-        while history.last_seq() == seen:  # the log may be written by a core that comes later
-            time.sleep(FOLLOW_EVERY)
+        after = page[-1]["seq"]
+    return after
+
+
+def _changes(home: Path) -> Iterator[None]:
+    """One for each time the log may have grown, whichever core writes it, now or later."""
+    from watchfiles import watch
+
+    for _ in watch(
+        home,
+        watch_filter=lambda _, path: Path(path).name.startswith("apollo.db"),
+        recursive=False,
+        debounce=100,
+        rust_timeout=LOOK_AT_LEAST,
+        yield_on_timeout=True,
+    ):
+        yield

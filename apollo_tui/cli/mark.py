@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, cast
 
 import click
 
-from apollo_tui.cli.context import Context, pass_context
+from apollo_tui.cli.context import Context, pass_context, rollout_argument
 from apollo_tui.client import Client
 from apollo_tui.errors import UnknownName, UsageError
 from apollo_tui.log.read import History
@@ -49,7 +49,7 @@ def read_place(text: str) -> Place:
 
 
 @click.command()
-@click.argument("rollout", required=False)
+@rollout_argument(required=False)
 @click.argument("place", metavar="STEP[.ORDINAL][-STEP]", required=False)
 @click.argument("mark", type=click.Choice(MARKS), required=False)
 @click.option("--reason", "code", metavar="CODE", help="A short reason, such as impatient.")
@@ -70,7 +70,14 @@ def mark_command(
     note: str,
     file: Path | None,
 ) -> None:
-    """Mark actions of a rollout, one or a range of steps.
+    """Mark actions: reject, accept, unsure, reviewed.
+
+    STEP marks all actions of a step, STEP.ORDINAL one of them, STEP-STEP those of a range. A line of
+    a file given with --from is written the same way:
+
+    \b
+      noisy-filter 6-8 reject impatient "it was healthy"
+      noisy-filter 9.1 accept
 
     \b
     Example:
@@ -98,7 +105,7 @@ def mark_command(
 
 
 @click.command()
-@click.argument("rollout")
+@rollout_argument()
 @click.argument("place", metavar="STEP[.ORDINAL][-STEP]")
 @pass_context
 def unmark_command(context: Context, rollout: str, place: str) -> None:
@@ -119,9 +126,14 @@ def read_marks(path: Path) -> list[Wanted]:
 
     Raises UsageError naming the line.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read {path}: {why}") from error
     return [
         _read_line(f"{path} line {number}", line)
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for number, line in enumerate(text.splitlines(), 1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
 
@@ -133,10 +145,8 @@ def _read_line(where: str, line: str) -> Wanted:
         raise UsageError(f"{where}: {error}") from error
     if not 3 <= len(words) <= 5 or words[2] not in MARKS:
         raise UsageError(f"{where}: write ROLLOUT PLACE {'|'.join(MARKS)} [CODE [NOTE]]")
-    rollout, place, mark, code, note = (
-        [*words, None, ""][:5] if len(words) == 3 else ([*words, ""] if len(words) == 4 else words)
-    )
-    assert rollout and place and mark
+    rollout, place, mark, *why = words
+    code, note = [*why, None, None][:2]
     try:
         return Wanted(rollout, read_place(place), cast(MarkName, mark), code, note or "")
     except UsageError as error:
@@ -148,7 +158,7 @@ def _actions(history: History, rollout: str, place: Place) -> tuple[str, list[tu
     row = history.find(rollout)
     actions = [
         action
-        for action in _actions_between(history, row.id, place.first, place.last)
+        for action in _actions_between(history, row.id, place.first, min(place.last, row.step))
         if place.ordinal in (None, action[1])
     ]
     if not actions:
@@ -159,7 +169,8 @@ def _actions(history: History, rollout: str, place: Place) -> tuple[str, list[tu
 def _actions_between(
     history: History, rollout: str, first: int, last: int
 ) -> Iterable[tuple[int, int]]:
-    n = history.entry_of_step(rollout, first)
+    begins = (history.entry_of_step(rollout, step) for step in range(first, last + 1))
+    n = next((n for n in begins if n is not None), None)  # a step may have nothing to show
     while n is not None:
         page = history.entries(rollout, n, 200)
         for entry in page:

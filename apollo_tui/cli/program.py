@@ -114,7 +114,7 @@ def run(args: list[str] | None = None) -> int:
         return 141
     except Exception as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        return _say(f"{why}; APOLLO_TRACEBACK=1 shows where", 1, error)
+        return _say(f"{why}; APOLLO_TRACEBACK=1 shows where, core.log may say more", 1, error)
     return result if isinstance(result, int) else 0
 
 

@@ -10,11 +10,19 @@ from typing import Any, Literal
 import click
 
 from apollo_tui.cli.attention import attention
-from apollo_tui.cli.context import Context, as_json, pass_context, print_json, table
+from apollo_tui.cli.context import (
+    Context,
+    as_json,
+    pass_context,
+    print_json,
+    rollout_argument,
+    table,
+)
 from apollo_tui.client import Appended, Client, CoreBack
 from apollo_tui.errors import ApolloError, UnknownName, UsageError
 from apollo_tui.log.read import RolloutRow
 from apollo_tui.log.states import FINAL_STATES
+from apollo_tui.paths import data_dir
 
 DEMO_TASKS = ("noisy-filter", "imbalanced-loss", "retrieval-scaffold")
 GOOD_SCORE = 50.0  # the demo's rollouts are written to do better than this
@@ -69,7 +77,9 @@ def run_command(
     attach: bool,
     as_json: bool,
 ) -> int | None:
-    """Start rollouts of a task: a bundled one's name, a task's folder, or --task "text".
+    """Start rollouts of a task.
+
+    TASK is a bundled task's name or a task's folder; or write one with --task "text".
 
     \b
     Example:
@@ -80,6 +90,10 @@ def run_command(
         raise UsageError('name a task, or write one: --task "text" [--workspace DIR]')
     if workspace is not None and not prompt:
         raise UsageError("--workspace goes with --task; a task's folder brings its own")
+    if attach:
+        context.need_terminal(
+            "leave --attach out, and follow with: apollo-tui wait, ls, log --follow"
+        )
     common: dict[str, Any] = {
         "model": absolute_model(model),
         "sandbox": sandbox,
@@ -118,19 +132,17 @@ def run_command(
 @click.option("--headless", is_flag=True, help="No console: run to the end and print a table.")
 @pass_context
 def demo_command(context: Context, headless: bool) -> int:
-    """Run three bundled tasks at once with scripted models that really work on them.
+    """Run three bundled tasks at once with scripted models.
 
-    No key and no Docker is needed. The console opens; with --headless a table is printed at the
+    They really work on them; no key and no Docker is needed. The console opens; with --headless a table is printed at the
     end, and the exit code is 0 only if all is well.
 
     \b
     Example:
       apollo-tui demo
     """
-    import sys
-
-    if not headless and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("the console needs a terminal; without one: apollo-tui demo --headless")
+    if not headless:
+        context.need_terminal("without one: apollo-tui demo --headless")
     started = context.ask(start_demo)
     if not headless:
         return context.open_console()
@@ -143,8 +155,6 @@ def demo_command(context: Context, headless: bool) -> int:
 
 async def start_demo(client: Client) -> list[str]:
     """Start the three bundled demonstrations; returns the ids of their rollouts."""
-    from apollo_tui.paths import data_dir
-
     started = []
     for task in DEMO_TASKS:
         script = data_dir() / "tasks" / task / "demo.jsonl"
@@ -158,7 +168,7 @@ def _result(row: RolloutRow) -> list[str]:
 
 
 @click.command()
-@click.argument("rollout")
+@rollout_argument()
 @click.option(
     "--until",
     "what",
@@ -183,13 +193,15 @@ def wait_command(context: Context, rollout: str, what: str, timeout: float | Non
         "attention": lambda now: bool(attention(now)),
     }[what]
 
+    def over(now: RolloutRow) -> bool:
+        return met(now) or has_ended(now)
+
     async def wait(client: Client) -> RolloutRow:
         async with asyncio.timeout(timeout):
-            ends = lambda now: met(now) or has_ended(now)  # noqa: E731
-            return (await _until(context, client, [row.id], ends))[0]
+            return (await _until(context, client, [row.id], over))[0]
 
     try:
-        now = context.ask(wait)
+        now = row if over(row) else context.ask(wait)
     except TimeoutError:
         raise ApolloError(f"{row.name} was not {what} within {timeout:g} s") from None
     click.echo(f"{now.name} {now.state}{f': {now.why}' if now.why else ''}")
@@ -224,9 +236,11 @@ def absolute(path: str | None) -> str | None:
 
 
 def absolute_task(given: str) -> str:
-    """A folder's absolute path; a bundled task's name as it is."""
+    """A folder's absolute path; a bundled task's name as it is, whatever else has that name here."""
     path = Path(given).expanduser()
-    return str(path.absolute()) if path.exists() else given
+    bundled = "/" not in given and (data_dir() / "tasks" / given).is_dir()
+    ours = path.exists() and ((path / "task.toml").is_file() or not bundled)
+    return str(path.absolute()) if ours else given
 
 
 def absolute_model(given: str) -> str:

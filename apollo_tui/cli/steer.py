@@ -7,18 +7,18 @@ from typing import Literal
 
 import click
 
-from apollo_tui.cli.context import Context, as_json, pass_context, print_json
+from apollo_tui.cli.context import Context, as_json, pass_context, print_json, rollout_argument
 from apollo_tui.client import Client
 from apollo_tui.errors import UsageError
 from apollo_tui.log.states import FINAL_STATES
 
 
 @click.command()
-@click.argument("rollout")
+@rollout_argument()
 @click.option("--now", is_flag=True, help="Also cut off the model call in flight.")
 @pass_context
 def pause_command(context: Context, rollout: str, now: bool) -> None:
-    """Pause a rollout: what is in flight completes, the next action waits.
+    """Pause a rollout; what is in flight completes.
 
     \b
     Example:
@@ -30,10 +30,10 @@ def pause_command(context: Context, rollout: str, now: bool) -> None:
 
 
 @click.command()
-@click.argument("rollout")
+@rollout_argument()
 @pass_context
 def resume_command(context: Context, rollout: str) -> None:
-    """Let a paused rollout go on; a stopped one too.
+    """Let a paused or stopped rollout go on.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def resume_command(context: Context, rollout: str) -> None:
 
 
 @click.command()
-@click.argument("rollout", required=False)
+@rollout_argument(required=False)
 @click.option("--all", "everything", is_flag=True, help="Stop every rollout that has not ended.")
 @click.option("--evaluate", is_flag=True, help="Score the workspace once more before the end.")
 @click.option(
@@ -62,7 +62,9 @@ def stop_command(
     evaluate: bool,
     jobs: Literal["kill", "leave"],
 ) -> None:
-    """Stop a rollout: the model call and the action in flight end. `resume` takes it up again.
+    """Stop a rollout; `resume` takes it up again.
+
+    The model call and the action in flight end.
 
     \b
     Example:
@@ -90,13 +92,15 @@ def stop_command(
 
 
 @click.command()
-@click.argument("rollout")
+@rollout_argument()
 @click.argument("text")
 @click.option("--resume", is_flag=True, help="Resume the rollout as well.")
 @as_json
 @pass_context
 def advise_command(context: Context, rollout: str, text: str, resume: bool, as_json: bool) -> None:
-    """Advise a rollout: the agent reads it before its next step. "-" reads standard input.
+    """Tell the agent something before its next step.
+
+    TEXT is what it reads; "-" reads it from standard input.
 
     \b
     Example:
@@ -114,11 +118,11 @@ def advise_command(context: Context, rollout: str, text: str, resume: bool, as_j
 
 
 @click.command()
-@click.argument("rollout")
+@rollout_argument()
 @click.argument("advice", type=int)
 @pass_context
 def unadvise_command(context: Context, rollout: str, advice: int) -> None:
-    """Withdraw advice that was not delivered yet.
+    """Withdraw advice that is still queued.
 
     \b
     Example:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from apollo_tui.errors import LogCorrupt, LogError, LogTooNew
 
+SQLITE_VERSION = sqlite3.sqlite_version_info
+NEEDS_SQLITE = (3, 35, 0)  # the first with RETURNING
+
 PROJECTIONS = (
     "rollouts",
     "steps",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+STATES = (
+    *("pending", "running", "waiting", "paused", "frozen", "summarising", "evaluating"),
+    *("finished", "failed", "stopped"),
+)
 WORKING_STATES = frozenset({"running", "summarising", "evaluating"})
 """The states whose time counts against the task's limit."""
 FINAL_STATES = frozenset({"finished", "failed", "stopped"})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,8 @@ def one_line(said: str, *words: str) -> None:
         (["show", "nobody"], 2, ["nobody"]),
         (["pause", "nobody"], 2, ["nobody"]),
         (["log"], 2, ["--all"]),
+        (["ls", "--state", "runing"], 2, ["runing", "running"]),
+        (["run", "noisy-filter", "--model", "x", "--attach"], 2, ["terminal", "--attach"]),
         (["run", "--model", "scripted:/none"], 2, ["--task"]),
         (["run", "nothing-like-it", "--model", "scripted:/none"], 2, ["nothing-like-it"]),
         (["run", "noisy-filter", "--model", "scripted:/none.jsonl"], 1, ["/none.jsonl"]),
@@ -131,3 +136,52 @@ def test_a_log_that_is_damaged(program: Program, home: Home) -> None:
     done = program("ls")
     assert done.returncode == 1
     one_line(done.stderr, str(home.database), "damaged")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("one 1 reject\none 2 maybe\n", ["line 2", "reject|accept"]),
+        ("# a note\n\none 1..2 reject\n", ["line 3", "STEP-STEP"]),
+        ('one 1 reject "open\n', ["line 1", "quotation"]),
+        ("one 1 reject\n", ["one"]),
+    ],
+)
+def test_a_file_of_marks_that_is_wrong(
+    program: Program, tmp_path: Path, text: str, words: list[str]
+) -> None:
+    marks = tmp_path / "marks.txt"
+    marks.write_text(text)
+    done = program("mark", "--from", str(marks))
+    assert done.returncode == 2
+    one_line(done.stderr, *words)
+
+
+def test_a_file_of_marks_that_is_no_text(program: Program, tmp_path: Path) -> None:
+    marks = tmp_path / "marks.txt"
+    marks.write_bytes(b"one 1 reject \xff\n")
+    done = program("mark", "--from", str(marks))
+    assert done.returncode == 2
+    one_line(done.stderr, str(marks), "UTF-8")
+
+
+def test_a_failure_of_the_program_is_one_line_and_a_traceback_when_asked(
+    program: Program, home: Home
+) -> None:
+    home.path.mkdir()
+    home.core_log.mkdir()  # nothing expects a folder there
+    done = program("core", "log")
+    assert done.returncode == 1
+    one_line(done.stderr, "APOLLO_TRACEBACK", "core.log")
+    assert "Traceback" in program("core", "log", APOLLO_TRACEBACK="1").stderr
+
+
+def test_nobody_reads_what_is_printed() -> None:
+    told = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m apollo_tui --help | true",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.stderr == ""

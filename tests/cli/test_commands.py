@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
+from apollo_tui.cli.mark import Place, read_place
 from apollo_tui.cli.program import COMMANDS
+from apollo_tui.cli.run import absolute_model, absolute_task, read_mount
+from apollo_tui.log.states import STATES
+from apollo_tui.log.types import State
 from apollo_tui.paths import Home
 from tests.cli.conftest import Program
 from tests.running import bash, script, task_folder
@@ -135,3 +143,89 @@ def test_tasks_doctor_and_completion(program: Program) -> None:
     checked = {fact["what"]: fact for fact in json.loads(program("doctor", "--json").stdout)}
     assert {"Python", "home", "docker", "bubblewrap"} <= set(checked)
     assert "_APOLLO_TUI_COMPLETE" in program("completion", "bash").stdout
+
+
+def test_the_log_is_followed_from_before_the_first_core(
+    program: Program, home: Home, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "apollo_tui", "log", "--all", "--follow"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "APOLLO_HOME": str(home.path)},
+    ) as follower:
+        assert follower.stdout is not None
+        model = script(tmp_path / "m.jsonl", [bash("true")])
+        plain = ("--model", model, "--sandbox", "plain", "--unisolated")
+        assert program("run", task_folder(tmp_path / "short"), *plain).returncode == 0
+        kinds = []
+        while "rollout_ended" not in kinds:
+            kinds.append(json.loads(follower.stdout.readline())["kind"])
+        follower.terminate()
+    assert kinds[0] == "core_started"
+    assert "action_finished" in kinds
+
+
+def test_the_shell_completes_commands_and_rollouts(program: Program, tmp_path: Path) -> None:
+    model = script(tmp_path / "m.jsonl", [bash("true")])
+    plain = ("--model", model, "--sandbox", "plain", "--unisolated")
+    assert program("run", task_folder(tmp_path / "counting"), *plain).returncode == 0
+
+    def complete(words: str) -> list[str]:
+        done = program(COMP_WORDS=words, COMP_CWORD="2", _APOLLO_TUI_COMPLETE="bash_complete")
+        return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+    assert complete("apollo-tui core st") == ["start", "status", "stop"]
+    assert complete("apollo-tui show co") == ["counting"]
+    assert complete("apollo-tui show x") == []
+
+
+def test_what_is_on_the_way_to_the_console_is_light() -> None:
+    code = (
+        "import sys; import apollo_tui.cli.program, apollo_tui.client, apollo_tui.log.read; "
+        "print(*{'pydantic', 'anthropic', 'openai', 'docker', 'aiosqlite'} & set(sys.modules))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.split() == []
+
+
+def test_every_state_can_be_listed() -> None:
+    assert get_args(State) == STATES
+
+
+def test_places() -> None:
+    assert read_place("7") == Place(7, None, 7)
+    assert read_place("7.2") == Place(7, 2, 7)
+    assert read_place("7-9") == Place(7, None, 9)
+
+
+def test_paths_are_made_absolute_for_the_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task_folder(tmp_path / "mine")
+    (tmp_path / "noisy-filter").mkdir()
+    assert absolute_task("mine") == str(tmp_path / "mine")
+    assert absolute_task("noisy-filter") == "noisy-filter"
+    assert absolute_task("./noisy-filter") == str(tmp_path / "noisy-filter")
+    assert absolute_model("scripted:m.jsonl") == f"scripted:{tmp_path}/m.jsonl"
+    assert absolute_model("openai:m@http://x/v1") == "openai:m@http://x/v1"
+    assert read_mount("mine:/models:ro") == {
+        "host": str(tmp_path / "mine"),
+        "inside": "/models",
+        "read_only": True,
+    }
+
+
+def test_the_files_of_tasks_are_checked(program: Program, tmp_path: Path) -> None:
+    assert program("tasks", "check", "noisy-filter").stdout == "noisy-filter: sound\n"
+    unsound = task_folder(tmp_path / "unsound")
+    (Path(unsound) / "workspace").mkdir(exist_ok=True)
+    (Path(unsound) / "workspace" / "link").symlink_to("/etc/hostname")
+    done = program("tasks", "check", unsound, "nothing-like-it")
+    assert done.returncode == 1
+    link, unknown = done.stdout.splitlines()
+    assert "link to outside" in link
+    assert "nothing-like-it" in unknown
