@@ -59,7 +59,7 @@ class Context:
 
     def need_terminal(self, instead: str) -> None:
         """Raises UsageError where the console cannot be drawn; `instead` is what one could do."""
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
             raise UsageError(f"the console needs a terminal; {instead}")
 
     def open_console(self) -> int:

@@ -42,7 +42,6 @@ class View:
     free_rows: bool = False  # a free row before thinking that follows output, and around advice
     brief: bool = False  # a small pane: advice and questions in two lines
     opened: bool = False  # the thinking in full
-    step: int = 0  # the rollout's last step
     submissions: int | None = None  # how many the task allows
 
     def clean(self, text: str) -> str:
@@ -240,7 +239,7 @@ def advice_fate(state: str, delivered: int | None, view: View) -> list[Span]:
     """queued, delivered at step 408, followed …"""
     match state:
         case "queued":
-            return [Span("queued", "dim"), Span(f"  goes in before step {view.step + 1}", "faint")]
+            return [Span("queued", "dim"), Span("  goes in before the next step", "faint")]
         case "delivered":
             where = f"delivered at step {delivered}" if delivered else "delivered"
             return [Span(where, "dim")]

@@ -64,7 +64,7 @@ def pane_body(
     """The last `height` lines, ending at the live end; `queued` is advice still to go in."""
     if height <= 0:
         return []
-    view = replace(view, pane=True, step=row.step, submissions=row.max_submissions)
+    view = replace(view, pane=True, submissions=row.max_submissions)
     live: list[Line] = []
     if stream is not None:
         limit = 1 if height < 6 else 2 if height < 12 else 3

@@ -72,7 +72,6 @@ views = st.builds(
     free_rows=st.booleans(),
     brief=st.booleans(),
     opened=st.booleans(),
-    step=st.integers(0, 10**6),
     submissions=st.one_of(st.none(), st.integers(0, 9)),
 )
 

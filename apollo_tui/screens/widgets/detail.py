@@ -105,7 +105,6 @@ class Detail(Rows):
             now=app.now(),
             annotator=app.annotator,
             glyphs=app.glyphs,
-            step=self._row.step if self._row else 0,
         )
 
     def on_resize(self) -> None:

@@ -266,7 +266,6 @@ class Transcript(Rows):
             glyphs=app.glyphs,
             tool=22 if cells >= 90 else 16 if cells >= 66 else 14,
             free_rows=self.size.height >= 18,
-            step=row.step if row is not None else 0,
             submissions=row.max_submissions if row is not None else None,
         )
 
