@@ -61,11 +61,16 @@ class Actor:
         except InvalidCall as refused:
             return await self._finish(step, ordinal, refused.result, footer, began)
         again = self.recorder.progress.running_action is not None
+        job = tool.job(f"{step}-{ordinal}", arguments) if isinstance(tool, SandboxTool) else None
+        if not again:
+            await self._start(step, ordinal, tool.name, job)
+            began = monotonic()
         try:
             if isinstance(tool, SandboxTool):
-                result = await self._in_sandbox(tool, arguments, step, ordinal, again)
+                assert job is not None
+                result = await self._in_sandbox(tool, arguments, job)
             else:
-                result = await self._in_core(tool, arguments, step, ordinal, again)
+                result = await self._in_core(tool, arguments, again)
         except Interrupted:
             stopped = ToolResult(STOPPED, "killed", summary="stopped by the operator", error=True)
             await self._finish(step, ordinal, stopped, footer, began, synthetic=True)
@@ -73,21 +78,12 @@ class Actor:
         synthetic = result.disposition == "unknown"
         return await self._finish(step, ordinal, result, footer, began, synthetic=synthetic)
 
-    async def _in_core(
-        self, tool: SystemTool, arguments: BaseModel, step: int, ordinal: int, again: bool
-    ) -> ToolResult:
+    async def _in_core(self, tool: SystemTool, arguments: BaseModel, again: bool) -> ToolResult:
         if again and not tool.repeatable:
             return ToolResult(LOST, "unknown", summary="outcome unknown", error=True)
-        if not again:
-            await self._started(step, ordinal, tool.name, None)
         return await self.channel.unless_stopped(tool.run(arguments, self.situation))
 
-    async def _in_sandbox(
-        self, tool: SandboxTool, arguments: BaseModel, step: int, ordinal: int, again: bool
-    ) -> ToolResult:
-        job = tool.job(f"{step}-{ordinal}", arguments)
-        if not again:
-            await self._started(step, ordinal, tool.name, job.id)
+    async def _in_sandbox(self, tool: SandboxTool, arguments: BaseModel, job: Job) -> ToolResult:
         try:
             outcome = await self._outcome(job)
             output = await read_output(self.sandbox, job.id, outcome)
@@ -130,11 +126,19 @@ class Actor:
             )
         )
 
-    async def _started(self, step: int, ordinal: int, tool: str, job: str | None) -> None:
-        await self.recorder.record(
-            ActionStarted(rollout=self.rollout, step=step, ordinal=ordinal, tool=tool, job=job),
-            durable=True,
+    async def _start(self, step: int, ordinal: int, tool: str, job: Job | None) -> None:
+        """Record that the action starts; a pause that came first holds it until the resume."""
+        started = ActionStarted(
+            rollout=self.rollout,
+            step=step,
+            ordinal=ordinal,
+            tool=tool,
+            job=None if job is None else job.id,
         )
+        while not await self.recorder.decide(
+            lambda progress: () if progress.paused else (started,), durable=True
+        ):
+            await self.channel.gate()
 
     async def _finish(
         self,

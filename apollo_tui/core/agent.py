@@ -151,7 +151,8 @@ class Agent:
 
     async def _propose(self) -> None:
         step, attempt = self.progress.step + 1, self.progress.attempt + 1
-        await self._record_request(step, attempt)
+        if not await self._record_request(step, attempt):
+            return
         request = Request(
             context.prompt(self.system, self.messages, self.tools), position=self.progress.step
         )
@@ -166,7 +167,8 @@ class Agent:
         else:
             await self._complete(step, attempt, reply, monotonic() - started)
 
-    async def _record_request(self, step: int, attempt: int) -> None:
+    async def _record_request(self, step: int, attempt: int) -> bool:
+        """False, and nothing recorded, when a pause came first: then nothing is sent either."""
         sent = len(self.progress.sent)
         added = [message.model_dump_json() for message in self.messages[sent:]]
         starts = sent == 0
@@ -176,20 +178,21 @@ class Agent:
             system_text, tools_text = segment_texts(self.system, self.tools)
             texts += [system_text, tools_text]
             system_ref, tools_ref = text_hash(system_text), text_hash(tools_text)
-        await self.recorder.record(
-            RequestSent(
-                rollout=self.rollout,
-                step=step,
-                attempt=attempt,
-                segment=self.progress.segment,
-                model=self.model.name,
-                added=tuple(text_hash(text) for text in added),
-                starts_segment=starts,
-                system_ref=system_ref,
-                tools_ref=tools_ref,
-            ),
-            texts=texts,
+        sends = RequestSent(
+            rollout=self.rollout,
+            step=step,
+            attempt=attempt,
+            segment=self.progress.segment,
+            model=self.model.name,
+            added=tuple(text_hash(text) for text in added),
+            starts_segment=starts,
+            system_ref=system_ref,
+            tools_ref=tools_ref,
         )
+        seq = await self.recorder.decide(
+            lambda progress: () if progress.paused else (sends,), texts=texts
+        )
+        return seq > 0
 
     async def _stream(self, request: Request, step: int) -> Reply:
         reply: Reply | None = None

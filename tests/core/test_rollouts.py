@@ -75,6 +75,27 @@ async def test_the_logged_prompt_of_every_step_can_be_read_again(
     assert "8 steps]" in observation
 
 
+async def test_nothing_begins_between_a_pause_and_its_resume(home: Home, tmp_path: Path) -> None:
+    async with core(home) as client:
+        rollout = await start(client, tmp_path, [bash("true", seconds=0.01, repeat=400)])
+        await until(home, rollout, lambda row: row.step >= 1)
+        for cycle in range(40):
+            await client.pause(rollout)
+            await client.resume(rollout)
+            await asyncio.sleep(cycle / 1000)
+        await client.stop(rollout)
+        await ended(home, rollout)
+    paused, begun_while_paused, begun = False, 0, 0
+    for event in events(home, rollout):
+        if event["kind"] in ("paused", "resumed"):
+            paused = event["kind"] == "paused"
+        elif event["kind"] in ("request_sent", "action_started"):
+            begun += 1
+            begun_while_paused += paused
+    assert begun > 20
+    assert begun_while_paused == 0
+
+
 async def test_pause_holds_the_proposed_action_and_advice_goes_in_before_the_next_step(
     home: Home, tmp_path: Path
 ) -> None:
