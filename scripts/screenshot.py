@@ -11,8 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from apollo_tui.cli.run import start_demo
+from apollo_tui.cli.run import has_ended, start_demo
 from apollo_tui.client import Client
+from apollo_tui.log.read import History
 from apollo_tui.paths import Home
 from apollo_tui.screens.app import ApolloApp
 
@@ -34,6 +35,13 @@ async def take(home: Home, size: tuple[int, int], seconds: float) -> str:
                 await asyncio.sleep(3)
                 picture = app.export_screenshot(title="apollo-tui")
         finally:
+            for rollout in rollouts:
+                await client.stop(rollout)
+            history = History(home.database)
+            async for _ in client.follow():
+                if all(has_ended(row) for row in history.rollouts()):
+                    break
+            history.close()
             await client.shutdown()
     # The reader's own monospaced font, not one from the network.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.S)
