@@ -20,13 +20,17 @@ from dataclasses import dataclass, field, replace
 
 from apollo_tui.log.events import (
     ActionFinished,
+    ActionRewritten,
     ActionStarted,
+    ActionSummary,
     AdviceDelivered,
     AdviceJudged,
     AdviceQueued,
     AdviceWithdrawn,
     EvaluationFinished,
     Event,
+    JobEnded,
+    JobStarted,
     Marked,
     RequestSent,
     RolledBack,
@@ -44,7 +48,7 @@ ActionKey = tuple[int, int]
 """A step and an ordinal."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MarkMade:
     """An annotator's newest mark on an action."""
 
@@ -55,51 +59,79 @@ class MarkMade:
     seq: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Action:
     step: int
     ordinal: int
     tool: str
     call_id: str
     arguments: str  # one line; the whole of them is in the step's message
-    started: bool = False
+    started_at: int | None = None
+    finished_at: int | None = None
     disposition: Disposition | None = None
     observation_ref: TextRef | None = None
     output_ref: TextRef | None = None
     exit_code: int | None = None
     seconds: float = 0.0
+    added: int | None = None  # lines, for edits
+    removed: int | None = None
     synthetic: bool = False
     error: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One model turn on the log. `advice` holds the numbers of what was delivered before it."""
+    """One model turn on the log.
+
+    Its prompt is what the steps before it in the segment sent, and `sent`. `advice` holds the numbers
+    of what was delivered before it. `replaces` is the step it was regenerated for, `rewritten_from`
+    the message an annotator changed into this one.
+    """
 
     number: int
     seq: int
     message_ref: TextRef
     model: str
+    finish: str
     usage: Usage
     actions: tuple[Action, ...]
+    sent: tuple[TextRef, ...] = ()
+    hint_ref: TextRef | None = None
     advice: tuple[int, ...] = ()
+    replaces: int | None = None
+    rewritten_from: TextRef | None = None
     by_person: bool = False
     superseded: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
-    """Steps between two rewrites of the context, with how their prompts were made."""
+    """Steps between two rewrites of the context, with how their prompts were made.
+
+    `unanswered` holds what was sent after the last step and got no reply.
+    """
 
     number: int
     system_ref: TextRef | None
     tools_ref: TextRef | None
-    first_messages: tuple[TextRef, ...]  # what its first request carried
     steps: tuple[Step, ...]
+    unanswered: tuple[TextRef, ...] = ()
     discarded: int = 0  # replies that were cut off
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something an action left running. Times are UTC microseconds; None: it runs, or nobody knows."""
+
+    job: str
+    step: int
+    ordinal: int
+    started_at: int
+    ended_at: int | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AdviceGiven:
     advice: int
     annotator: str | None
@@ -108,7 +140,7 @@ class AdviceGiven:
     delivered_step: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Submission:
     submission: int
     step: int
@@ -117,7 +149,7 @@ class Submission:
     final: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """One rollout. `segments` lacks those that were taken from the builder before."""
 
@@ -129,32 +161,115 @@ class Trajectory:
     segments: tuple[Segment, ...]
     advice: tuple[AdviceGiven, ...]
     submissions: tuple[Submission, ...]
+    jobs: tuple[Job, ...]
     marks: tuple[tuple[ActionKey, tuple[MarkMade, ...]], ...]  # newest mark last
     last_seq: int
 
 
-@dataclass
-class _Growing:
+@dataclass(slots=True)
+class _GrowingStep:
+    event: StepCompleted
+    seq: int
+    sent: tuple[TextRef, ...]
+    hint_ref: TextRef | None
+    advice: tuple[int, ...]
+    rewritten: ActionRewritten | None = None
+    started: dict[int, int] = field(default_factory=dict)
+    finished: dict[int, ActionFinished] = field(default_factory=dict)
+
+    def freeze(self, regenerated: StepRegenerated | None, superseded: bool) -> Step:
+        event, rewritten = self.event, self.rewritten
+        return Step(
+            number=event.step,
+            seq=self.seq,
+            message_ref=rewritten.after_ref if rewritten else event.message_ref,
+            model=event.model,
+            finish=event.finish,
+            usage=event.usage,
+            actions=tuple(
+                self._action(ordinal, summary) for ordinal, summary in enumerate(event.actions, 1)
+            ),
+            sent=self.sent,
+            hint_ref=self.hint_ref,
+            advice=self.advice,
+            replaces=regenerated.replaces if regenerated else None,
+            rewritten_from=rewritten.before_ref if rewritten else None,
+            by_person=event.by_person,
+            superseded=superseded,
+        )
+
+    def _action(self, ordinal: int, summary: ActionSummary) -> Action:
+        proposed = (self.event.step, ordinal, summary.tool, summary.call_id, summary.arguments)
+        started_at, finished = self.started.get(ordinal), self.finished.get(ordinal)
+        if finished is None:
+            return Action(*proposed, started_at)
+        return Action(
+            *proposed,
+            started_at,
+            finished.at,
+            finished.disposition,
+            finished.observation_ref,
+            finished.output_ref,
+            finished.exit_code,
+            finished.seconds,
+            finished.added,
+            finished.removed,
+            finished.synthetic,
+            finished.error,
+        )
+
+
+@dataclass(slots=True)
+class _GrowingSegment:
     number: int
     system_ref: TextRef | None = None
     tools_ref: TextRef | None = None
-    first_messages: tuple[TextRef, ...] = ()
-    steps: dict[int, Step] = field(default_factory=dict)
+    steps: dict[int, _GrowingStep] = field(default_factory=dict)
+    sent: list[TextRef] = field(default_factory=list)  # since the last step
+    hint_ref: TextRef | None = None
     discarded: int = 0
 
-    def freeze(self, superseded: frozenset[int]) -> Segment:
-        steps = tuple(
-            replace(step, superseded=True) if step.number in superseded else step
-            for step in self.steps.values()
-        )
+    def complete(self, seq: int, event: StepCompleted, advice: tuple[int, ...]) -> None:
+        self.steps[event.step] = _GrowingStep(event, seq, tuple(self.sent), self.hint_ref, advice)
+        self.sent = []
+
+    def freeze(self, regenerated: dict[int, StepRegenerated], superseded: set[int]) -> Segment:
         return Segment(
             self.number,
             self.system_ref,
             self.tools_ref,
-            self.first_messages,
-            steps,
+            tuple(
+                step.freeze(regenerated.get(number), number in superseded)
+                for number, step in self.steps.items()
+            ),
+            tuple(self.sent),
             self.discarded,
         )
+
+
+FOLDED = (
+    RolloutCreated,
+    StateChanged,
+    RolloutEnded,
+    RequestSent,
+    StepCompleted,
+    StepDiscarded,
+    StepRegenerated,
+    ActionStarted,
+    ActionFinished,
+    ActionRewritten,
+    RolledBack,
+    JobStarted,
+    JobEnded,
+    AdviceQueued,
+    AdviceWithdrawn,
+    AdviceDelivered,
+    AdviceJudged,
+    Marked,
+    Unmarked,
+    EvaluationFinished,
+)
+"""The events that say something about a trajectory; the fold passes over all others."""
 
 
 class TrajectoryBuilder:
@@ -171,10 +286,13 @@ class TrajectoryBuilder:
         self._parent: str | None = None
         self._state = "pending"
         self._score: float | None = None
-        self._segments: list[_Growing] = [_Growing(1)]
+        self._segments: list[_GrowingSegment] = [_GrowingSegment(1)]
+        self._steps: list[int] = []
+        self._regenerated: dict[int, StepRegenerated] = {}
         self._advice: dict[int, AdviceGiven] = {}
         self._delivered: dict[int, list[int]] = {}
         self._submissions: list[Submission] = []
+        self._jobs: dict[str, Job] = {}
         self._marks: dict[ActionKey, dict[str, MarkMade]] = {}
         self._last_seq = 0
 
@@ -184,25 +302,23 @@ class TrajectoryBuilder:
         self.rollout = event.rollout
         self._last_seq = seq
         match event:
-            case RolloutCreated():
-                self._spec, self._parent = event.spec, event.parent
-            case StateChanged():
-                self._state = event.state
-            case RolloutEnded():
-                self._state = event.state
-                self._scored(event.score)
-            case RequestSent(purpose="step", starts_segment=True):
-                self._begin_segment(event)
+            case RequestSent():
+                self._send(event)
             case StepCompleted():
-                self._complete(seq, event)
+                advice = tuple(self._delivered.pop(event.step, ()))
+                self._steps.append(event.step)
+                self._segments[-1].complete(seq, event, advice)
+            case ActionStarted() | ActionFinished() | ActionRewritten():
+                self._act(event)
             case StepDiscarded():
                 self._segments[-1].discarded += 1
-            case ActionStarted() | ActionFinished():
-                self._act(event)
             case RolledBack():
-                self._supersede_after(event.to)
+                self.superseded.update(step for step in self._steps if step > event.to)
             case StepRegenerated():
+                self._regenerated[event.step] = event
                 self.superseded.add(event.replaces)
+            case JobStarted() | JobEnded():
+                self._run_job(event)
             case AdviceQueued() | AdviceWithdrawn() | AdviceDelivered() | AdviceJudged():
                 self._advise(event)
             case Marked() | Unmarked():
@@ -212,25 +328,34 @@ class TrajectoryBuilder:
                     Submission(event.submission, event.step, event.score, event.error, event.final)
                 )
                 self._scored(event.score)
+            case RolloutCreated():
+                self._spec, self._parent = event.spec, event.parent
+            case StateChanged():
+                self._state = event.state
+            case RolloutEnded():
+                self._state = event.state
+                self._scored(event.score)
             case _:
                 pass
 
     def take_segments(self) -> list[Segment]:
         """The segments that are complete: all but the newest. Each is given once."""
         taken, self._segments = self._segments[:-1], self._segments[-1:]
-        return [segment.freeze(frozenset(self.superseded)) for segment in taken]
+        return [segment.freeze(self._regenerated, self.superseded) for segment in taken]
 
     def finish(self) -> Trajectory:
-        superseded = frozenset(self.superseded)
         return Trajectory(
             rollout=self.rollout,
             spec=self._spec,
             parent=self._parent,
             state=self._state,
             score=self._score,
-            segments=tuple(segment.freeze(superseded) for segment in self._segments),
+            segments=tuple(
+                segment.freeze(self._regenerated, self.superseded) for segment in self._segments
+            ),
             advice=tuple(self._advice[number] for number in sorted(self._advice)),
             submissions=tuple(self._submissions),
+            jobs=tuple(self._jobs.values()),
             marks=tuple(
                 (key, tuple(sorted(made.values(), key=lambda mark: mark.seq)))
                 for key, made in sorted(self._marks.items())
@@ -241,59 +366,36 @@ class TrajectoryBuilder:
 
     # --- one kind of event each ----------------------------------------------------------------
 
-    def _begin_segment(self, event: RequestSent) -> None:
-        current = self._segments[-1]
-        if current.steps or current.first_messages:
-            current = _Growing(event.segment)
-            self._segments.append(current)
-        current.number = event.segment
-        current.system_ref, current.tools_ref = event.system_ref, event.tools_ref
-        current.first_messages = event.added
-
-    def _complete(self, seq: int, event: StepCompleted) -> None:
-        self._segments[-1].steps[event.step] = Step(
-            number=event.step,
-            seq=seq,
-            message_ref=event.message_ref,
-            model=event.model,
-            usage=event.usage,
-            actions=tuple(
-                Action(event.step, ordinal, action.tool, action.call_id, action.arguments)
-                for ordinal, action in enumerate(event.actions, 1)
-            ),
-            advice=tuple(self._delivered.pop(event.step, ())),
-            by_person=event.by_person,
-        )
-
-    def _act(self, event: ActionStarted | ActionFinished) -> None:
-        step = self._segments[-1].steps.get(event.step)
-        if step is None or not 1 <= event.ordinal <= len(step.actions):
+    def _send(self, event: RequestSent) -> None:
+        if event.purpose != "step":
             return
-        action = step.actions[event.ordinal - 1]
-        if isinstance(event, ActionStarted):
-            action = replace(action, started=True)
-        else:
-            action = replace(
-                action,
-                disposition=event.disposition,
-                observation_ref=event.observation_ref,
-                output_ref=event.output_ref,
-                exit_code=event.exit_code,
-                seconds=event.seconds,
-                synthetic=event.synthetic,
-                error=event.error,
-            )
-        actions = (
-            *step.actions[: event.ordinal - 1],
-            action,
-            *step.actions[event.ordinal :],
-        )
-        self._segments[-1].steps[event.step] = replace(step, actions=actions)
+        segment = self._segments[-1]
+        if event.starts_segment:
+            if segment.steps or segment.sent:
+                segment = _GrowingSegment(event.segment)
+                self._segments.append(segment)
+            segment.number = event.segment
+            segment.system_ref, segment.tools_ref = event.system_ref, event.tools_ref
+        segment.sent += event.added
+        segment.hint_ref = event.hint_ref
 
-    def _supersede_after(self, to: int) -> None:
-        self.superseded.update(
-            number for segment in self._segments for number in segment.steps if number > to
-        )
+    def _act(self, event: ActionStarted | ActionFinished | ActionRewritten) -> None:
+        step = self._segments[-1].steps.get(event.step)
+        if step is None:
+            return
+        match event:
+            case ActionStarted():
+                step.started[event.ordinal] = event.at
+            case ActionFinished():
+                step.finished[event.ordinal] = event
+            case ActionRewritten():
+                step.rewritten = event
+
+    def _run_job(self, event: JobStarted | JobEnded) -> None:
+        if isinstance(event, JobStarted):
+            self._jobs[event.job] = Job(event.job, event.step, event.ordinal, event.at)
+        elif job := self._jobs.get(event.job):
+            self._jobs[event.job] = replace(job, ended_at=event.at, exit_code=event.exit_code)
 
     def _advise(
         self, event: AdviceQueued | AdviceWithdrawn | AdviceDelivered | AdviceJudged

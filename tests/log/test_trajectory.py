@@ -105,7 +105,7 @@ def test_what_a_trajectory_holds() -> None:
         )
     )
     first, second = trajectory.segments
-    assert (first.number, first.first_messages, second.number) == (1, ("a",), 2)
+    assert (first.number, first.steps[0].sent, second.number) == (1, ("a",), 2)
     assert [(one.number, one.superseded) for one in first.steps] == [
         (1, False),
         (2, False),
