@@ -3,22 +3,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from apollo_tui.paths import Home
-from tests.running import end_core
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[Home]:
-    home = Home(tmp_path / "home")
-    yield home
-    await end_core(home)
 
 
 @pytest.fixture

@@ -23,11 +23,6 @@ CONFIG = Config.model_validate(
 )
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
 def endpoint(written: str, home: Home, environ: dict[str, str] | None = None) -> Endpoint:
     model = choose_model(written, CONFIG, home, environ=environ or {})
     found = getattr(model, "endpoint", None)

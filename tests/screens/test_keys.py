@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
@@ -276,8 +275,7 @@ async def test_a_small_terminal_lists_the_rollouts(console: Console) -> None:
         assert "limo-filter" in text(app)
 
 
-async def test_a_new_home_says_how_to_begin(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+async def test_a_new_home_says_how_to_begin(home: Home) -> None:
     home.prepare()
     app = ApolloApp(home, "ana", connect=False)
     async with shown(app) as pilot:
@@ -286,8 +284,7 @@ async def test_a_new_home_says_how_to_begin(tmp_path: Path) -> None:
     assert app.return_code is None
 
 
-async def test_the_screen_is_there_before_a_core_is(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+async def test_the_screen_is_there_before_a_core_is(home: Home) -> None:
     home.prepare()
     app = ApolloApp(home, "ana", connect=False)
     before = time.monotonic()

@@ -42,8 +42,7 @@ async def begin(home: Home, folder: Path) -> str:
     return str(answer[0]["rollout"])
 
 
-async def test_pause_advise_mark_reason_undo_resume(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+async def test_pause_advise_mark_reason_undo_resume(home: Home, tmp_path: Path) -> None:
     home.prepare()
     rollout = await begin(home, tmp_path)
     try:
@@ -76,8 +75,7 @@ async def test_pause_advise_mark_reason_undo_resume(tmp_path: Path) -> None:
         await end_core(home)
 
 
-async def test_the_core_goes_and_comes_back(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+async def test_the_core_goes_and_comes_back(home: Home, tmp_path: Path) -> None:
     home.prepare()
     await begin(home, tmp_path)
     try:
@@ -97,8 +95,7 @@ async def test_the_core_goes_and_comes_back(tmp_path: Path) -> None:
         await end_core(home)
 
 
-async def test_a_refusal_is_one_line_until_the_next_key(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+async def test_a_refusal_is_one_line_until_the_next_key(home: Home, tmp_path: Path) -> None:
     home.prepare()
     await begin(home, tmp_path)
     try:
