@@ -81,7 +81,7 @@ async def test_the_core_goes_and_comes_back(home: Home, tmp_path: Path) -> None:
     try:
         app = ApolloApp(home, "ana")
         async with app.run_test(size=(120, 40)) as pilot:
-            await seen(pilot, lambda: "wrote line 1" in text(app))
+            await seen(pilot, lambda: "is next.▏" in text(app))  # so it hears the core
             await end_core(home, signal.SIGKILL)
             await seen(pilot, lambda: "core gone" in text(app))
             await pilot.press("p")
