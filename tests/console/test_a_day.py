@@ -145,7 +145,7 @@ async def test_the_console_says_when_the_core_is_gone_and_when_it_is_back(
     started = await begin(home, tmp_path)
     try:
         with Terminal(home) as terminal:
-            terminal.wait("wrote line 1")
+            terminal.wait("▏")  # a reply streams: the console hears the core
             await end_core(home, signal.SIGKILL)
             terminal.wait("core gone")
             async with core(home):
