@@ -33,9 +33,10 @@ LOOKING_TOOLS = frozenset(
         "job_output",
         "system_status",
         "hint",
+        "think",
     }
 )
-WAITING_TOOLS = frozenset({"sleep", "wait_for", "think", "wait"})
+WAITING_TOOLS = frozenset({"sleep", "wait_for", "wait"})
 KILLING_TOOLS = frozenset({"kill_session_processes", "kill_session", "close_session", "kill_job"})
 TYPING_TOOLS = frozenset({"input_in_session", "send_input", "session_input"})
 INTERRUPT_KEYS = ("\x03", "ctrl+c", "ctrl-c", "c-c", "^c")
@@ -107,6 +108,8 @@ KILLING_PROGRAMS = frozenset({"kill", "pkill", "killall", "scancel"})
 WRAPPERS = frozenset(
     {"sudo", "nohup", "nice", "time", "timeout", "stdbuf", "command", "exec", "env"}
 )
+LOOKING_WORDS = LOOKING_PROGRAMS | WRAPPERS | frozenset(LOOKING_SUBCOMMANDS) | {"sleep", "{", "("}
+"""What a command line that only looks may begin with."""
 _OPERATORS = frozenset({";", "&&", "||", "|", "&", "|&", "\n", "(", ")", "{", "}"})
 _HARMLESS_REDIRECT = re.compile(r"\d?>+\s*(&\d|/dev/null)|&>\s*/dev/null")
 

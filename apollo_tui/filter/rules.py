@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydantic import Field
 
-from apollo_tui.filter.effects import Effect, effect_of
+from apollo_tui.filter.effects import LOOKING_TOOLS, LOOKING_WORDS, WAITING_TOOLS, Effect, effect_of
 from apollo_tui.filter.verdicts import Finding, standing_mark
 from apollo_tui.log.trajectory import Action, ActionKey, Step, Trajectory
 from apollo_tui.log.types import TextRef, Value
@@ -45,8 +45,9 @@ class Case:
         settings: RuleSettings | None = None,
     ) -> None:
         self.trajectory = trajectory
-        self.read = read
+        self.read = lru_cache(maxsize=64)(read)  # rules compare what is near
         self.settings = settings or RuleSettings()
+        self._effects: dict[ActionKey, Effect] = {}
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -74,10 +75,24 @@ class Case:
         return "" if action.observation_ref is None else self.read(action.observation_ref)
 
     def effect(self, action: Action) -> Effect:
-        effect = effect_of(action.tool, {})
-        if effect == "changes":
-            effect = effect_of(action.tool, self.arguments(action))
+        key = (action.step, action.ordinal)
+        effect = self._effects.get(key)
+        if effect is None:
+            effect = effect_of(action.tool, {})
+            if effect == "changes":  # for all that the tool's name tells
+                effect = effect_of(action.tool, self.arguments(action))
+            self._effects[key] = effect
         return effect
+
+    def changed_between(self, first: int, last: int) -> bool:
+        """Whether any action between these two (places in `actions`) may have changed something.
+        Further runs of the last one's own call do not count."""
+        call = _call(self.actions[last])
+        return any(
+            self.effect(action) in ("changes", "kills")
+            for action in self.actions[first + 1 : last]
+            if _call(action) != call
+        )
 
 
 Rule = Callable[[Case], Iterator[Finding]]
@@ -108,45 +123,57 @@ def synthetic(case: Case) -> Iterator[Finding]:
 
 def repeated(case: Case) -> Iterator[Finding]:
     """The same action with the same observation, within `repeated_within` steps, and nothing between
-    that may have changed anything. The first one is kept; after a change the count begins anew."""
-    seen: dict[tuple[str, str], tuple[Action, str]] = {}
-    for action in case.actions:
-        call = (action.tool, action.arguments)
-        before = seen.get(call)
-        near = before and action.step - before[0].step <= case.settings.repeated_within
-        if before and near and _same_call(case, before[0], action):
-            observation = comparable(case.observation(action))
-            if observation == before[1]:
-                yield _mask(action, f"the same as step {before[0].step}, with the same observation")
-                continue
-        if case.effect(action) in ("changes", "kills"):
-            seen.clear()
-        if action.observation_ref is not None:
-            seen[call] = (action, comparable(case.observation(action)))
+    that may have changed anything. The first one is kept; after a change the count begins anew.
+    Waiting as long as before is no repetition."""
+    kept: dict[tuple[str, str], int] = {}
+    for place, action in enumerate(case.actions):
+        if action.observation_ref is None or action.tool in WAITING_TOOLS:
+            continue
+        before = kept.get(_call(action))
+        if before is not None and _is_repeat(case, before, place):
+            first = case.actions[before].step
+            yield _mask(action, f"the same as step {first}, with the same observation")
+        else:
+            kept[_call(action)] = place
+
+
+def _is_repeat(case: Case, before: int, place: int) -> bool:
+    one, other = case.actions[before], case.actions[place]
+    return (
+        other.step - one.step <= case.settings.repeated_within
+        and comparable(case.observation(one)) == comparable(case.observation(other))
+        and case.arguments(one) == case.arguments(other)  # a line may have been shortened
+        and case.effect(other) != "waits"
+        and not case.changed_between(before, place)
+    )
 
 
 def polling(case: Case) -> Iterator[Finding]:
     """A run of status checks on one thing collapses to those that saw a change. Numbers, times and
     progress bars that move on are no change; waiting and other looks do not end a run."""
-    seen: dict[str, tuple[Action, str]] = {}
-    for action in case.actions:
-        effect = case.effect(action)
-        if effect in ("changes", "kills"):
-            seen.clear()
-        if effect != "looks" or action.observation_ref is None:
+    kept: dict[str, tuple[int, str]] = {}
+    for place, action in enumerate(case.actions):
+        if (
+            action.observation_ref is None
+            or not _may_look(action)
+            or case.effect(action) != "looks"
+        ):
             continue
         target = f"{action.tool} {_without_numbers(action.arguments)}"
         state = _without_numbers(comparable(case.observation(action)))
-        before = seen.get(target)
-        if before is not None and before[1] == state:
-            yield _mask(action, f"looks again as in step {before[0].step} and sees no change")
+        before = kept.get(target)
+        if before and before[1] == state and not case.changed_between(before[0], place):
+            first = case.actions[before[0]].step
+            yield _mask(action, f"looks again as in step {first} and sees no change")
         else:
-            seen[target] = (action, state)
+            kept[target] = (place, state)
 
 
 def impatient(case: Case) -> Iterator[Finding]:
     """It killed its own job that had run for `long_job` seconds or more, whose last output showed no
     error, while there was time left for as much again."""
+    if not case.trajectory.jobs:
+        return
     limit = _time_limit(case.trajectory)
     began = next((action.started_at for action in case.actions if action.started_at), None)
     last_look = ""
@@ -289,9 +316,16 @@ def _without_numbers(text: str) -> str:
     return _BARS.sub(" ", _NUMBERS.sub("0", text))
 
 
-def _same_call(case: Case, one: Action, other: Action) -> bool:
-    """Their lines are equal; are the whole arguments? (A line may have been shortened.)"""
-    return case.arguments(one) == case.arguments(other)
+def _call(action: Action) -> tuple[str, str]:
+    return (action.tool, action.arguments)
+
+
+def _may_look(action: Action) -> bool:
+    """False when the tool and the first word of its line already tell that it does not only look."""
+    if action.tool in LOOKING_TOOLS:
+        return True
+    word = action.arguments.split(maxsplit=1)[:1]
+    return bool(word) and (word[0] in LOOKING_WORDS or "=" in word[0] or "/" in word[0])
 
 
 def _running_job(trajectory: Trajectory, action: Action) -> int | None:

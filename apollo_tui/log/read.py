@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from apollo_tui.log.rebuild import rebuild_prompt
 from apollo_tui.log.schema import version_of, what_is_wrong
 from apollo_tui.log.states import WORKING_STATES
 from apollo_tui.log.texts import decompress
+
+LAST_SEQ = (1 << 63) - 1
 
 EntryKind = Literal["thinking", "action", "advice", "submission", "question", "notice"]
 
@@ -312,7 +314,7 @@ class History:
         if not rows or not details:
             return None
         message_ref, model, read, cached, written, cost, seconds, observed, output = details[0]
-        message = json.loads(self._text(message_ref))
+        message = json.loads(self.text(message_ref))
         call = message["actions"][ordinal - 1]
         return ActionDetail(
             entry=_entry(rows[0]),
@@ -320,8 +322,8 @@ class History:
             text=message["text"],
             arguments=call["malformed"]
             or json.dumps(call["arguments"], indent=2, ensure_ascii=False),
-            observation=self._text(observed) if observed else "",
-            output=self._text(output) if output else None,
+            observation=self.text(observed) if observed else "",
+            output=self.text(output) if output else None,
             model=model,
             tokens_in=read,
             tokens_cached=cached,
@@ -337,7 +339,7 @@ class History:
         )
         if not rows:
             return "", ""
-        message = json.loads(self._text(rows[0][0]))
+        message = json.loads(self.text(rows[0][0]))
         return "".join(block["text"] for block in message["thinking"]), message["text"]
 
     def advice(self, rollout: str) -> list[AdviceRow]:
@@ -374,6 +376,21 @@ class History:
             for seq, at, kind, of, payload in rows
         ]
 
+    def payloads(
+        self, rollout: str, kinds: Iterable[str], as_of: int | None = None
+    ) -> Iterator[tuple[int, str, str]]:
+        """Seq, kind and JSON of a rollout's events of some kinds, paged as they are read; with
+        `as_of` only those up to that seq."""
+        chosen = tuple(kinds)
+        last = 0
+        while rows := self._rows(
+            "SELECT id, kind, payload FROM events WHERE rollout = ? AND id > ? AND id <= ? AND kind IN "
+            f"({','.join('?' * len(chosen))}) ORDER BY id LIMIT 1000",
+            *(rollout, last, LAST_SEQ if as_of is None else as_of, *chosen),
+        ):
+            yield from rows
+            last = rows[-1][0]
+
     def prompt(self, rollout: str, step: int) -> str:
         """The exact JSON of the prompt that was sent at a step. Raises UnknownName."""
         db = self._open()
@@ -387,9 +404,10 @@ class History:
 
     def texts(self, refs: Iterable[str]) -> dict[str, str]:
         """Texts by their hashes. Raises LogCorrupt when one is missing."""
-        return {ref: self._text(ref) for ref in refs}
+        return {ref: self.text(ref) for ref in refs}
 
-    def _text(self, ref: str) -> str:
+    def text(self, ref: str) -> str:
+        """One text by its hash. Raises LogCorrupt when it is missing."""
         rows = self._rows("SELECT data FROM texts WHERE hash = ?", ref)
         if not rows:
             raise LogCorrupt(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from apollo_tui.log.events import (
     ActionFinished,
@@ -42,7 +43,8 @@ from apollo_tui.log.events import (
     StepRegenerated,
     Unmarked,
 )
-from apollo_tui.log.types import AdviceState, Disposition, MarkKind, RolloutSpec, TextRef, Usage
+from apollo_tui.log.read import History
+from apollo_tui.log.types import AdviceState, Disposition, MarkKind, RolloutSpec, TextRef
 
 ActionKey = tuple[int, int]
 """A step and an ordinal."""
@@ -79,6 +81,15 @@ class Action:
     error: bool = False
 
 
+class StepUsage(NamedTuple):
+    """Tokens of one reply; `input` counts every prompt token. `cost_usd` is None when not known."""
+
+    input: int
+    cached: int
+    output: int
+    cost_usd: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One model turn on the log.
@@ -93,7 +104,7 @@ class Step:
     message_ref: TextRef
     model: str
     finish: str
-    usage: Usage
+    usage: StepUsage
     actions: tuple[Action, ...]
     sent: tuple[TextRef, ...] = ()
     hint_ref: TextRef | None = None
@@ -177,25 +188,23 @@ class _GrowingStep:
     started: dict[int, int] = field(default_factory=dict)
     finished: dict[int, ActionFinished] = field(default_factory=dict)
 
-    def freeze(self, regenerated: StepRegenerated | None, superseded: bool) -> Step:
-        event, rewritten = self.event, self.rewritten
+    def freeze(self) -> Step:
+        event, rewritten, usage = self.event, self.rewritten, self.event.usage
         return Step(
             number=event.step,
             seq=self.seq,
             message_ref=rewritten.after_ref if rewritten else event.message_ref,
             model=event.model,
             finish=event.finish,
-            usage=event.usage,
+            usage=StepUsage(usage.input, usage.cached, usage.output, usage.cost_usd),
             actions=tuple(
                 self._action(ordinal, summary) for ordinal, summary in enumerate(event.actions, 1)
             ),
             sent=self.sent,
             hint_ref=self.hint_ref,
             advice=self.advice,
-            replaces=regenerated.replaces if regenerated else None,
             rewritten_from=rewritten.before_ref if rewritten else None,
             by_person=event.by_person,
-            superseded=superseded,
         )
 
     def _action(self, ordinal: int, summary: ActionSummary) -> Action:
@@ -233,15 +242,12 @@ class _GrowingSegment:
         self.steps[event.step] = _GrowingStep(event, seq, tuple(self.sent), self.hint_ref, advice)
         self.sent = []
 
-    def freeze(self, regenerated: dict[int, StepRegenerated], superseded: set[int]) -> Segment:
+    def freeze(self) -> Segment:
         return Segment(
             self.number,
             self.system_ref,
             self.tools_ref,
-            tuple(
-                step.freeze(regenerated.get(number), number in superseded)
-                for number, step in self.steps.items()
-            ),
+            tuple(step.freeze() for step in self.steps.values()),
             tuple(self.sent),
             self.discarded,
         )
@@ -286,8 +292,9 @@ class TrajectoryBuilder:
         self._parent: str | None = None
         self._state = "pending"
         self._score: float | None = None
-        self._segments: list[_GrowingSegment] = [_GrowingSegment(1)]
-        self._steps: list[int] = []
+        self._segments: list[Segment] = []  # complete, and not taken yet
+        self._growing = _GrowingSegment(1)
+        self._step = 0
         self._regenerated: dict[int, StepRegenerated] = {}
         self._advice: dict[int, AdviceGiven] = {}
         self._delivered: dict[int, list[int]] = {}
@@ -306,14 +313,14 @@ class TrajectoryBuilder:
                 self._send(event)
             case StepCompleted():
                 advice = tuple(self._delivered.pop(event.step, ()))
-                self._steps.append(event.step)
-                self._segments[-1].complete(seq, event, advice)
+                self._step = max(self._step, event.step)
+                self._growing.complete(seq, event, advice)
             case ActionStarted() | ActionFinished() | ActionRewritten():
                 self._act(event)
             case StepDiscarded():
-                self._segments[-1].discarded += 1
+                self._growing.discarded += 1
             case RolledBack():
-                self.superseded.update(step for step in self._steps if step > event.to)
+                self.superseded.update(range(event.to + 1, self._step + 1))
             case StepRegenerated():
                 self._regenerated[event.step] = event
                 self.superseded.add(event.replaces)
@@ -340,8 +347,8 @@ class TrajectoryBuilder:
 
     def take_segments(self) -> list[Segment]:
         """The segments that are complete: all but the newest. Each is given once."""
-        taken, self._segments = self._segments[:-1], self._segments[-1:]
-        return [segment.freeze(self._regenerated, self.superseded) for segment in taken]
+        taken, self._segments = self._segments, []
+        return [self._settled(segment) for segment in taken]
 
     def finish(self) -> Trajectory:
         return Trajectory(
@@ -351,7 +358,7 @@ class TrajectoryBuilder:
             state=self._state,
             score=self._score,
             segments=tuple(
-                segment.freeze(self._regenerated, self.superseded) for segment in self._segments
+                self._settled(segment) for segment in (*self._segments, self._growing.freeze())
             ),
             advice=tuple(self._advice[number] for number in sorted(self._advice)),
             submissions=tuple(self._submissions),
@@ -364,23 +371,40 @@ class TrajectoryBuilder:
             last_seq=self._last_seq,
         )
 
+    def _settled(self, segment: Segment) -> Segment:
+        """The segment with what is known by now of steps that were replaced."""
+        if not any(
+            step.number in self.superseded or step.number in self._regenerated
+            for step in segment.steps
+        ):
+            return segment
+        return replace(segment, steps=tuple(self._settled_step(step) for step in segment.steps))
+
+    def _settled_step(self, step: Step) -> Step:
+        regenerated = self._regenerated.get(step.number)
+        return replace(
+            step,
+            superseded=step.number in self.superseded,
+            replaces=regenerated.replaces if regenerated else None,
+        )
+
     # --- one kind of event each ----------------------------------------------------------------
 
     def _send(self, event: RequestSent) -> None:
         if event.purpose != "step":
             return
-        segment = self._segments[-1]
+        if event.starts_segment and (self._growing.steps or self._growing.sent):
+            self._segments.append(self._growing.freeze())
+            self._growing = _GrowingSegment(event.segment)
+        segment = self._growing
         if event.starts_segment:
-            if segment.steps or segment.sent:
-                segment = _GrowingSegment(event.segment)
-                self._segments.append(segment)
             segment.number = event.segment
             segment.system_ref, segment.tools_ref = event.system_ref, event.tools_ref
         segment.sent += event.added
         segment.hint_ref = event.hint_ref
 
     def _act(self, event: ActionStarted | ActionFinished | ActionRewritten) -> None:
-        step = self._segments[-1].steps.get(event.step)
+        step = self._growing.steps.get(event.step)
         if step is None:
             return
         match event:
@@ -430,6 +454,15 @@ class TrajectoryBuilder:
     def _scored(self, score: float | None) -> None:
         if score is not None:
             self._score = score if self._score is None else max(score, self._score)
+
+
+def read_trajectory(history: History, rollout: str, as_of: int | None = None) -> Trajectory:
+    """A rollout's trajectory from its log; with `as_of` as it was when the log ended with that seq."""
+    kinds: dict[str, type[Event]] = {event.model_fields["kind"].default: event for event in FOLDED}
+    return fold(
+        (seq, kinds[kind].model_validate_json(payload))
+        for seq, kind, payload in history.payloads(rollout, kinds, as_of)
+    )
 
 
 def fold(events: Iterable[tuple[int, Event]]) -> Trajectory:

@@ -73,6 +73,14 @@ def test_a_repeated_action_is_spared_when_it_is_long_ago() -> None:
     assert steps(rules.repeated(made.case(repeated_within=4))) == [again]
 
 
+def test_waiting_is_no_repetition() -> None:
+    made = Made()
+    for _ in range(3):
+        made.step(("sleep", {"seconds": 60}), observations=["slept"])
+        made.bash("sleep 60", "")
+    assert steps(rules.repeated(made.case())) == []
+
+
 def test_long_arguments_that_differ_at_their_end_are_not_the_same() -> None:
     made = Made()
     for end in "ab":
