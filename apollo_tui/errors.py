@@ -13,6 +13,8 @@ ApolloError                 one line: what is wrong, where, what to do      exit
 │   ├── CoreUnreachable     it does not answer
 │   ├── CoreRunning         another core owns this home
 │   └── CommandRefused      it understood, and says no
+├── ExportError             an export cannot be made or finished
+├── ImportFailed            a file of another program cannot be read (file and place)
 ├── SandboxError            the place where actions run
 │   └── SandboxUnavailable  this kind cannot run here
 └── ModelError              the model's API
@@ -81,6 +83,14 @@ class CoreRunning(CoreError):
 
 
 class CommandRefused(CoreError):
+    pass
+
+
+class ExportError(ApolloError):
+    pass
+
+
+class ImportFailed(ApolloError):
     pass
 
 

@@ -6,7 +6,7 @@ is answered only after the event it causes is durable.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -92,6 +92,58 @@ class Unmark(RolloutCommand):
     actions: tuple[ActionRef, ...] = Field(min_length=1)
 
 
+class Filter(_Command):
+    """Decide which actions of these rollouts train, and store the run. Answered once the run is on
+    the log; its end is a `filter_run_finished` or a `filter_run_ended`."""
+
+    method: Literal["filter"] = "filter"
+    rollouts: tuple[str, ...] = Field(min_length=1)
+    settings: dict[str, Any] = Field(default_factory=dict)  # fields of `filter.run.FilterSettings`
+    as_of: int | None = Field(default=None, gt=0)  # marks and events up to this seq; None: all
+    ask_judge: bool = True  # False: count on what the judge has answered before
+    judge_usd: float | None = Field(default=None, gt=0)  # what the judge may spend in this run
+
+
+class CancelFilter(_Command):
+    method: Literal["cancel_filter"] = "cancel_filter"
+    run: str
+
+
+class NoteExport(_Command):
+    """Something was written from a filter run."""
+
+    method: Literal["note_export"] = "note_export"
+    run: str
+    format: str
+    path: str
+    samples: int = Field(ge=0)
+    digest: str = ""
+
+
+class Import(_Command):
+    """Read a file that another program wrote, as a rollout that is read-only from then on."""
+
+    method: Literal["import"] = "import"
+    path: str
+    name: str | None = None
+
+
+class MarkToImport(Value):
+    rollout: str
+    action: ActionRef
+    mark: MarkKind
+    code: str | None = None
+    note: Text = ""
+    annotator: str = Field(min_length=1, max_length=64)
+
+
+class ImportMarks(_Command):
+    """Marks that were exported from a log, in the names of those who made them. All or none."""
+
+    method: Literal["import_marks"] = "import_marks"
+    marks: tuple[MarkToImport, ...] = Field(min_length=1)
+
+
 class Status(Value):
     """What the core is and runs; writes nothing."""
 
@@ -112,7 +164,22 @@ class Follow(Value):
 
 
 Command = Annotated[
-    Run | Pause | Resume | Stop | Advise | Unadvise | Mark | Unmark | Status | Shutdown | Follow,
+    Run
+    | Pause
+    | Resume
+    | Stop
+    | Advise
+    | Unadvise
+    | Mark
+    | Unmark
+    | Filter
+    | CancelFilter
+    | NoteExport
+    | Import
+    | ImportMarks
+    | Status
+    | Shutdown
+    | Follow,
     Field(discriminator="method"),
 ]
 

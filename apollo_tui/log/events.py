@@ -543,7 +543,31 @@ class FilterRunStarted(_Event):
     as_of: int = 0
 
 
+class JudgeWord(Value):
+    """A judge's word on one action. `key` is the hash of all that the judge was shown of it: what
+    was answered under a key is never asked again."""
+
+    step: int
+    ordinal: int
+    key: str
+    verdict: Literal["keep", "mask"]
+    why: Text = ""
+
+
+class JudgeAnswered(_RolloutEvent):
+    """One reply of a judge, about a batch of actions; its request is a `request_sent` before it."""
+
+    kind: Literal["judge_answered"] = "judge_answered"
+    run: str
+    judge: str  # the model as the person named it
+    words: tuple[JudgeWord, ...]
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+
 class VerdictGiven(_ActionEvent):
+    """A filter run's verdict. Actions without one are kept by default: nobody said anything."""
+
     kind: Literal["verdict_given"] = "verdict_given"
     run: str
     verdict: Literal["keep", "mask"]
@@ -553,10 +577,27 @@ class VerdictGiven(_ActionEvent):
 
 
 class FilterRunFinished(_Event):
+    """`unread` counts the kept actions that no person looked at, `unjudged` those that a judge was
+    to see and did not (`why` says what came between); `gated` are rollouts that do not train at all."""
+
     kind: Literal["filter_run_finished"] = "filter_run_finished"
     run: str
     kept: int
     masked: int
+    unread: int = 0
+    judged: int = 0  # by the judge in this run; answers of earlier runs are not counted
+    unjudged: int = 0
+    why: Text = ""
+    gated: dict[str, str] = Field(default_factory=dict)  # rollout: reason
+    cost_usd: float | None = None
+
+
+class FilterRunEnded(_Event):
+    """A filter run that did not finish: cancelled, or failed. It has no verdicts."""
+
+    kind: Literal["filter_run_ended"] = "filter_run_ended"
+    run: str
+    why: Text
 
 
 class Exported(_Event):
@@ -565,6 +606,7 @@ class Exported(_Event):
     format: str
     path: str
     samples: int
+    digest: str = ""
 
 
 # --- the core ----------------------------------------------------------------------------------
@@ -658,8 +700,10 @@ Event = Annotated[
     | BudgetWarned
     | GuardFired
     | FilterRunStarted
+    | JudgeAnswered
     | VerdictGiven
     | FilterRunFinished
+    | FilterRunEnded
     | Exported
     | CoreStarted
     | CoreStopped

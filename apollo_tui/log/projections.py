@@ -19,9 +19,13 @@ from apollo_tui.log.events import (
     EvaluationFinished,
     EvaluationStarted,
     Event,
+    FilterRunEnded,
+    FilterRunFinished,
+    FilterRunStarted,
     Frozen,
     GuardFired,
     HintViewed,
+    JudgeAnswered,
     Marked,
     ModelChanged,
     ModelFailed,
@@ -61,8 +65,8 @@ def apply(db: sqlite3.Connection, seq: int, event: Event) -> None:
     if isinstance(event, RolloutCreated):
         _created(db, seq, event)
         return
-    if isinstance(event, VerdictGiven):
-        _verdict(db, seq, event)
+    if isinstance(event, FilterRunStarted | FilterRunFinished | FilterRunEnded):
+        _filter_run(db, seq, event)
     if event.rollout is None:
         return
     _pass_time(db, seq, event)
@@ -160,6 +164,10 @@ def _change(db: sqlite3.Connection, seq: int, event: Event) -> None:
             _advice(db, event)
         case Marked() | Unmarked():
             _marks(db, seq, event)
+        case VerdictGiven():
+            _verdict(db, seq, event)
+        case JudgeAnswered():
+            _judged(db, seq, event)
         case EvaluationStarted():
             _state(db, event, "evaluating", "")
         case EvaluationFinished():
@@ -434,6 +442,64 @@ def _verdict(db: sqlite3.Connection, seq: int, event: VerdictGiven) -> None:
             seq,
         ),
     )
+
+
+def _judged(db: sqlite3.Connection, seq: int, event: JudgeAnswered) -> None:
+    for word in event.words:
+        db.execute(
+            "INSERT OR REPLACE INTO judgements VALUES (?,?,?,?,?,?,?,?)",
+            (
+                event.judge,
+                word.key,
+                event.rollout,
+                word.step,
+                word.ordinal,
+                word.verdict,
+                word.why,
+                seq,
+            ),
+        )
+
+
+def _filter_run(
+    db: sqlite3.Connection, seq: int, event: FilterRunStarted | FilterRunFinished | FilterRunEnded
+) -> None:
+    match event:
+        case FilterRunStarted():
+            db.execute(
+                "INSERT OR IGNORE INTO filter_runs"
+                " (run, seq, at, annotator, rollouts, configuration, as_of) VALUES (?,?,?,?,?,?,?)",
+                (
+                    event.run,
+                    seq,
+                    event.at,
+                    event.by,
+                    json.dumps(event.rollouts),
+                    json.dumps(event.configuration),
+                    event.as_of,
+                ),
+            )
+        case FilterRunFinished():
+            db.execute(
+                "UPDATE filter_runs SET state = 'finished', why = ?, kept = ?, masked = ?,"
+                " unread = ?, judged = ?, unjudged = ?, gated = ?, cost_usd = ? WHERE run = ?",
+                (
+                    event.why,
+                    event.kept,
+                    event.masked,
+                    event.unread,
+                    event.judged,
+                    event.unjudged,
+                    json.dumps(event.gated, sort_keys=True),
+                    event.cost_usd,
+                    event.run,
+                ),
+            )
+        case FilterRunEnded():
+            db.execute(
+                "UPDATE filter_runs SET state = 'ended', why = ? WHERE run = ?",
+                (event.why, event.run),
+            )
 
 
 # --- the transcript: entries are appended in the order of events and never moved ----------------

@@ -133,6 +133,40 @@ class AdviceRow:
     delivered_step: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class FilterRunRow:
+    """A run of the filter; the counts are None until it has finished."""
+
+    run: str
+    seq: int
+    at: int
+    by: str | None
+    rollouts: tuple[str, ...]
+    configuration: dict[str, Any]
+    as_of: int  # the log's last seq that it looked at
+    state: Literal["running", "finished", "ended"]
+    why: str
+    kept: int | None
+    masked: int | None
+    unread: int | None
+    judged: int | None
+    unjudged: int | None
+    gated: dict[str, str]
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """A verdict of a filter run; actions without one are kept by default."""
+
+    step: int
+    ordinal: int
+    keep: bool
+    by: str  # human, judge, rule
+    rule: str
+    why: str
+
+
 ROLLOUT_COLUMNS = (
     "id, name, task, model, sandbox, isolated, state, why, step, actions, marks, errors, score,"
     " cost_usd, cost_complete, tokens_in, tokens_cached, tokens_out, created_at, started_at,"
@@ -158,6 +192,11 @@ LEFT JOIN marks m ON e.kind = 'action' AND m.rollout = e.rollout AND m.step = e.
          AND x.ordinal = e.ordinal)
 WHERE e.rollout = ?
 """
+
+_RUN = (
+    "run, seq, at, annotator, rollouts, configuration, as_of, state, why, kept, masked, unread,"
+    " judged, unjudged, gated, cost_usd"
+)
 
 _PRECEDENCE = ("accept", "unsure", "advice", "error", "submission", "reject", "attention")
 _MOST_LANDMARKS = 20_000  # a map has a few hundred cells; beyond this it is sampled
@@ -355,6 +394,36 @@ class History:
         query = "SELECT step, score FROM evaluations WHERE rollout = ? ORDER BY seq"
         return [(row[0], row[1]) for row in self._rows(query, rollout)]
 
+    # --- the filter ------------------------------------------------------------------------------
+
+    def filter_runs(self) -> list[FilterRunRow]:
+        """All runs of the filter, oldest first."""
+        return [
+            _filter_run(row) for row in self._rows(f"SELECT {_RUN} FROM filter_runs ORDER BY seq")
+        ]
+
+    def filter_run(self, run: str) -> FilterRunRow:
+        """A run by its id or a unique beginning of it. Raises UnknownName."""
+        runs = self.filter_runs()
+        matching = [row for row in runs if row.run == run] or [
+            row for row in runs if run and row.run.startswith(run)
+        ]
+        if len(matching) == 1:
+            return matching[0]
+        known = ", ".join(row.run for row in runs[-8:]) or "none yet"
+        raise UnknownName(f"there is no filter run {run!r}; there is: {known}")
+
+    def verdicts(self, run: str, rollout: str) -> list[VerdictRow]:
+        """What a run of the filter decided on a rollout, in the order of its actions."""
+        query = (
+            "SELECT step, ordinal, verdict = 'keep', decided_by, rule, why FROM verdicts"
+            " WHERE run = ? AND rollout = ? ORDER BY step, ordinal"
+        )
+        return [
+            VerdictRow(step, ordinal, bool(keep), by, rule, why)
+            for step, ordinal, keep, by, rule, why in self._rows(query, run, rollout)
+        ]
+
     # --- the log itself ------------------------------------------------------------------------
 
     def events(self, rollout: str | None, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
@@ -414,6 +483,14 @@ class History:
                 f"{self._path} lacks the text {ref}; see what else with: apollo-tui verify"
             )
         return decompress(rows[0][0])
+
+
+def _filter_run(row: tuple[Any, ...]) -> FilterRunRow:
+    values = list(row)
+    values[4] = tuple(json.loads(values[4]))
+    values[5] = json.loads(values[5])
+    values[14] = json.loads(values[14])
+    return FilterRunRow(*values)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

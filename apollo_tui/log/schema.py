@@ -23,6 +23,8 @@ PROJECTIONS = (
     "advice",
     "evaluations",
     "verdicts",
+    "judgements",
+    "filter_runs",
     "requests",
     "entries",
     "reads",
@@ -55,7 +57,46 @@ def _first(db: sqlite3.Connection) -> None:
         ) WITHOUT ROWID;
         """,
     )
-    create_projections(db)
+    _first_projections(db)
+
+
+def _second(db: sqlite3.Connection) -> None:
+    """What judges said, and the runs of the filter. Nothing before it wrote any of their events."""
+    run_script(
+        db,
+        """
+        CREATE TABLE judgements (
+            judge TEXT NOT NULL,
+            key TEXT NOT NULL,
+            rollout TEXT NOT NULL,
+            step INTEGER NOT NULL,
+            ordinal INTEGER NOT NULL,
+            verdict TEXT NOT NULL,
+            why TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (judge, key)
+        ) WITHOUT ROWID;
+
+        CREATE TABLE filter_runs (
+            run TEXT PRIMARY KEY,
+            seq INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            annotator TEXT,
+            rollouts TEXT NOT NULL,
+            configuration TEXT NOT NULL,
+            as_of INTEGER NOT NULL,
+            state TEXT NOT NULL DEFAULT 'running',
+            why TEXT NOT NULL DEFAULT '',
+            kept INTEGER,
+            masked INTEGER,
+            unread INTEGER,
+            judged INTEGER,
+            unjudged INTEGER,
+            gated TEXT NOT NULL DEFAULT '{}',
+            cost_usd REAL
+        ) WITHOUT ROWID;
+        """,
+    )
 
 
 def run_script(db: sqlite3.Connection, script: str) -> None:
@@ -70,6 +111,11 @@ def run_script(db: sqlite3.Connection, script: str) -> None:
 
 def create_projections(db: sqlite3.Connection) -> None:
     """The projections' tables, empty. `verify` makes them a second time, to compare."""
+    _first_projections(db)
+    _second(db)
+
+
+def _first_projections(db: sqlite3.Connection) -> None:
     run_script(
         db,
         """
@@ -249,7 +295,7 @@ def create_projections(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
 VERSION = len(MIGRATIONS)
 
 

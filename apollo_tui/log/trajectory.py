@@ -32,6 +32,7 @@ from apollo_tui.log.events import (
     Event,
     JobEnded,
     JobStarted,
+    JudgeAnswered,
     Marked,
     RequestSent,
     RolledBack,
@@ -59,6 +60,16 @@ class MarkMade:
     code: str | None
     note: str
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judge's newest word on an action; `key` is the hash of what it was shown."""
+
+    judge: str
+    keep: bool
+    why: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +185,7 @@ class Trajectory:
     submissions: tuple[Submission, ...]
     jobs: tuple[Job, ...]
     marks: tuple[tuple[ActionKey, tuple[MarkMade, ...]], ...]  # newest mark last
+    judged: tuple[tuple[ActionKey, tuple[Judged, ...]], ...]  # one word a judge
     last_seq: int
 
 
@@ -273,6 +285,7 @@ FOLDED = (
     AdviceJudged,
     Marked,
     Unmarked,
+    JudgeAnswered,
     EvaluationFinished,
 )
 """The events that say something about a trajectory; the fold passes over all others."""
@@ -301,6 +314,7 @@ class TrajectoryBuilder:
         self._submissions: list[Submission] = []
         self._jobs: dict[str, Job] = {}
         self._marks: dict[ActionKey, dict[str, MarkMade]] = {}
+        self._judged: dict[ActionKey, dict[str, Judged]] = {}
         self._last_seq = 0
 
     def add(self, seq: int, event: Event) -> None:
@@ -330,6 +344,11 @@ class TrajectoryBuilder:
                 self._advise(event)
             case Marked() | Unmarked():
                 self._mark(seq, event)
+            case JudgeAnswered():
+                for word in event.words:
+                    said = Judged(event.judge, word.verdict == "keep", word.why, word.key)
+                    key = (word.step, word.ordinal)
+                    self._judged.setdefault(key, {})[event.judge] = said
             case EvaluationFinished():
                 self._submissions.append(
                     Submission(event.submission, event.step, event.score, event.error, event.final)
@@ -368,6 +387,7 @@ class TrajectoryBuilder:
                 for key, made in sorted(self._marks.items())
                 if made
             ),
+            judged=tuple((key, tuple(said.values())) for key, said in sorted(self._judged.items())),
             last_seq=self._last_seq,
         )
 
