@@ -110,7 +110,11 @@ WRAPPERS = frozenset(
 )
 LOOKING_WORDS = LOOKING_PROGRAMS | WRAPPERS | frozenset(LOOKING_SUBCOMMANDS) | {"sleep", "{", "("}
 """What a command line that only looks may begin with."""
+_KNOWN_WORDS = LOOKING_WORDS | KILLING_PROGRAMS
 _OPERATORS = frozenset({";", "&&", "||", "|", "&", "|&", "\n", "(", ")", "{", "}"})
+_PLAIN_LINE = re.compile(r"[\w./=:@%+,~ -]+")
+"""A command line that the shell only cuts at spaces."""
+_FIRST_WORD = re.compile(r"\s*([\w./+-]+)(?=\s|$)")
 _HARMLESS_REDIRECT = re.compile(r"\d?>+\s*(&\d|/dev/null)|&>\s*/dev/null")
 
 
@@ -132,8 +136,16 @@ def effect_of(tool: str, arguments: Mapping[str, Any]) -> Effect:
     return effect_of_command(command) if isinstance(command, str) else "changes"
 
 
+def begins_with_a_change(line: str) -> bool:
+    """Whether a command line's first word already tells that it may change something."""
+    word = _FIRST_WORD.match(line)
+    return word is not None and word[1].rsplit("/", 1)[-1] not in _KNOWN_WORDS
+
+
 def effect_of_command(line: str) -> Effect:
     """What a shell command line does: the strongest effect of its commands."""
+    if begins_with_a_change(line):
+        return "changes"
     effects = [_effect_of_simple(words) for words in _simple_commands(line)]
     for strongest in ("changes", "kills", "looks"):
         if strongest in effects:
@@ -143,6 +155,8 @@ def effect_of_command(line: str) -> Effect:
 
 def _simple_commands(line: str) -> list[list[str]]:
     """The command line cut at its operators; [[]] when it cannot be read."""
+    if _PLAIN_LINE.fullmatch(line):
+        return [line.split()] if line.split() else []
     if "<<" in line or "`" in line or "$(" in line:
         return [[]]
     lexer = shlex.shlex(

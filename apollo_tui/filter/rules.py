@@ -15,7 +15,14 @@ from typing import Any
 
 from pydantic import Field
 
-from apollo_tui.filter.effects import LOOKING_TOOLS, LOOKING_WORDS, WAITING_TOOLS, Effect, effect_of
+from apollo_tui.filter.effects import (
+    LOOKING_TOOLS,
+    LOOKING_WORDS,
+    WAITING_TOOLS,
+    Effect,
+    begins_with_a_change,
+    effect_of,
+)
 from apollo_tui.filter.verdicts import Finding, standing_mark
 from apollo_tui.log.trajectory import Action, ActionKey, Step, Trajectory
 from apollo_tui.log.types import TextRef, Value
@@ -46,6 +53,8 @@ class Case:
     ) -> None:
         self.trajectory = trajectory
         self.read = lru_cache(maxsize=64)(read)  # rules compare what is near
+        self.comparable = lru_cache(maxsize=64)(self._comparable)
+        self.status = lru_cache(maxsize=64)(self._status)
         self.settings = settings or RuleSettings()
         self._effects: dict[ActionKey, Effect] = {}
 
@@ -74,12 +83,20 @@ class Case:
     def observation(self, action: Action) -> str:
         return "" if action.observation_ref is None else self.read(action.observation_ref)
 
+    def _comparable(self, ref: TextRef | None) -> str:
+        return "" if ref is None else comparable(self.read(ref))
+
+    def _status(self, ref: TextRef | None) -> str:
+        """An observation without numbers and progress bars, which move on while nothing changes."""
+        return _without_numbers(self.comparable(ref))
+
     def effect(self, action: Action) -> Effect:
         key = (action.step, action.ordinal)
         effect = self._effects.get(key)
         if effect is None:
             effect = effect_of(action.tool, {})
-            if effect == "changes":  # for all that the tool's name tells
+            # For all that the tool's name tells; often the first word tells enough, without a text.
+            if effect == "changes" and not begins_with_a_change(action.arguments):
                 effect = effect_of(action.tool, self.arguments(action))
             self._effects[key] = effect
         return effect
@@ -141,17 +158,17 @@ def _is_repeat(case: Case, before: int, place: int) -> bool:
     one, other = case.actions[before], case.actions[place]
     return (
         other.step - one.step <= case.settings.repeated_within
-        and comparable(case.observation(one)) == comparable(case.observation(other))
-        and case.arguments(one) == case.arguments(other)  # a line may have been shortened
         and case.effect(other) != "waits"
         and not case.changed_between(before, place)
+        and case.comparable(one.observation_ref) == case.comparable(other.observation_ref)
+        and case.arguments(one) == case.arguments(other)  # a line may have been shortened
     )
 
 
 def polling(case: Case) -> Iterator[Finding]:
     """A run of status checks on one thing collapses to those that saw a change. Numbers, times and
     progress bars that move on are no change; waiting and other looks do not end a run."""
-    kept: dict[str, tuple[int, str]] = {}
+    kept: dict[str, int] = {}
     for place, action in enumerate(case.actions):
         if (
             action.observation_ref is None
@@ -160,13 +177,19 @@ def polling(case: Case) -> Iterator[Finding]:
         ):
             continue
         target = f"{action.tool} {_without_numbers(action.arguments)}"
-        state = _without_numbers(comparable(case.observation(action)))
         before = kept.get(target)
-        if before and before[1] == state and not case.changed_between(before[0], place):
-            first = case.actions[before[0]].step
+        if before is not None and _sees_no_change(case, before, place):
+            first = case.actions[before].step
             yield _mask(action, f"looks again as in step {first} and sees no change")
         else:
-            kept[target] = (place, state)
+            kept[target] = place
+
+
+def _sees_no_change(case: Case, before: int, place: int) -> bool:
+    one, other = case.actions[before], case.actions[place]
+    return not case.changed_between(before, place) and (
+        case.status(one.observation_ref) == case.status(other.observation_ref)
+    )
 
 
 def impatient(case: Case) -> Iterator[Finding]:

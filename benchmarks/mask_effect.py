@@ -1,0 +1,212 @@
+"""What a mask is for: a tiny model trained on a rollout does not learn the actions it covers.
+
+Rollouts with rejected actions are written to a log and exported as `tokens` twice: as they are, and as
+of before the marks. A two-layer model is trained from the same beginning on each. Measured is how far the
+loss falls on the rejected spans, against spans of the same kind in rollouts that no model saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.logs import Turn, words, write_log
+from benchmarks.program import apollo
+from benchmarks.report import Report
+
+SEGMENT = 12  # steps of a row
+TEMPLATE = (
+    "{%- for message in messages %}"
+    "<|{{ message.role }}|>"
+    "{%- if message.reasoning_content %}<think>{{ message.reasoning_content }}</think>{% endif %}"
+    "{{- message.content }}"
+    "{%- for call in message.tool_calls or [] %}"
+    "<call>{{ call.function.name }} {{ call.function.arguments | tojson }}</call>"
+    "{%- endfor %}<|end|>"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"]
+MASKED_MARGIN = 0.15
+"""How much further, of what is learned without masks, the loss of masked spans may fall than that of
+unseen ones: the two are different samples of random words."""
+LEARNS = 2.0
+"""Without masks the loss of the same spans falls at least so many times as far as that of unseen ones."""
+
+Row = tuple[list[int], list[int]]
+"""Tokens and labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """A row's tokens, and which of its positions belong to rejected actions."""
+
+    tokens: list[int]
+    rejected: list[bool]
+
+
+def measure(*, small: bool) -> Report:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise SystemExit(
+            "mask-effect needs torch; scripts/proof.py makes an environment with it"
+        ) from None
+    rows, epochs = (4, 30) if small else (8, 60)
+    with tempfile.TemporaryDirectory() as folder:
+        masked, unmasked, rejected, unseen, size = _data(Path(folder), rows)
+    report = Report(f"mask-effect: {rows} rows, {epochs} epochs, a two-layer model")
+    with_mask = _falls(masked, rejected, unseen, epochs, size)
+    without = _falls(unmasked, rejected, unseen, epochs, size)
+    for name, (before, seen, other) in (("masks", with_mask), ("no masks", without)):
+        report.add(f"loss before, {name}", f"{before:.2f}")
+        report.add(f"fall on the rejected spans, {name}", f"{seen:.2f}")
+        report.add(f"fall on unseen spans, {name}", f"{other:.2f}")
+    allowed = MASKED_MARGIN * without[1]
+    extra = with_mask[1] - with_mask[2]
+    report.add(
+        "masked spans are not learned", f"{extra:+.2f}", f"≤ {allowed:.2f}", extra <= allowed
+    )
+    ratio = without[1] / max(without[2], 0.01)
+    report.add("unmasked they are", f"{ratio:.1f}×", f"≥ {LEARNS:g}×", ratio >= LEARNS)
+    return report
+
+
+def _turns(count: int, seed: int) -> Iterator[Turn]:
+    """Good and bad actions by turns, of the same kind of words: only a mask tells them apart."""
+    chance = random.Random(seed)
+    for number in range(count):
+        yield Turn(
+            thinking=words(chance, 6),
+            command=f"run {words(chance, 8)}",
+            observation=words(chance, 4),
+            reject=number % 3 == 1,
+        )
+
+
+def _data(folder: Path, rows: int) -> tuple[list[Row], list[Row], list[Spans], list[Spans], int]:
+    """Rows with masks, rows without; the rejected spans in them, and in rows nobody trains on."""
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    unmarked = asyncio.run(
+        write_log(
+            home / "apollo.db",
+            {"trained": _turns(rows * SEGMENT, 1), "unseen": _turns(rows * SEGMENT, 2)},
+            segment=SEGMENT,
+        )
+    )
+    tokenizer = folder / "tokenizer"
+    size = _make_tokenizer(tokenizer)
+
+    def export(rollout: str, *more: str) -> list[Row]:
+        out = folder / f"{rollout}{len(more)}"
+        apollo(
+            home,
+            *("export", rollout, "--format", "tokens", "--tokenizer", str(tokenizer)),
+            *("--out", str(out), *more),
+        )
+        (file,) = out.glob("*.jsonl")
+        read = [json.loads(line) for line in file.read_text().splitlines()]
+        return [(row["input_ids"], row["labels"]) for row in read]
+
+    try:
+        masked, unmasked = export("trained"), export("trained", "--as-of", str(unmarked))
+        unseen = _rejected(export("unseen"), export("unseen", "--as-of", str(unmarked)))
+    finally:
+        apollo(home, "core", "stop")
+    return masked, unmasked, _rejected(masked, unmasked), unseen, size
+
+
+def _rejected(masked: list[Row], unmasked: list[Row]) -> list[Spans]:
+    """What trains without masks and not with them."""
+    spans = []
+    for (tokens, labels), (same, all_labels) in zip(masked, unmasked, strict=True):
+        assert tokens == same, "both exports hold the same contexts"
+        only = [a == -100 != b for a, b in zip(labels, all_labels, strict=True)]
+        spans.append(Spans(tokens, only))
+    return spans
+
+
+def _make_tokenizer(folder: Path) -> int:
+    """A small BPE over the words of `logs.words`; returns its size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder.mkdir()
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    chance = random.Random(0)
+    made.train_from_iterator((words(chance, 200) for _ in range(20)), trainer)
+    made.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    return int(made.get_vocab_size())
+
+
+def _falls(
+    rows: list[Row], rejected: list[Spans], unseen: list[Spans], epochs: int, size: int
+) -> tuple[float, float, float]:
+    """Loss on the rejected spans before training, how far it falls, and how far that of unseen ones."""
+    import torch
+
+    torch.manual_seed(1)
+    torch.set_num_threads(2)
+    model = _model(size, max(len(tokens) for tokens, _ in rows) + 64)
+    before, before_unseen = _loss(model, rejected), _loss(model, unseen)
+    steps = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    for _ in range(epochs):
+        for tokens, labels in rows:
+            logits = model(torch.tensor([tokens]))[0, :-1]
+            loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels[1:]))
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+    return before, before - _loss(model, rejected), before_unseen - _loss(model, unseen)
+
+
+def _loss(model: Any, spans: list[Spans]) -> float:
+    """Mean loss in nats over the rejected tokens."""
+    import torch
+
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for one in spans:
+            logits = model(torch.tensor([one.tokens]))[0, :-1]
+            losses = torch.nn.functional.cross_entropy(
+                logits, torch.tensor(one.tokens[1:]), reduction="none"
+            )
+            chosen = losses[torch.tensor(one.rejected[1:])]
+            total, count = total + float(chosen.sum()), count + len(chosen)
+    return total / max(count, 1) if count else math.nan
+
+
+def _model(size: int, longest: int) -> Any:
+    """A causal transformer of two layers."""
+    import torch
+    from torch import nn
+
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Embedding(size, 128)
+            self.places = nn.Embedding(longest, 128)
+            layer = nn.TransformerEncoderLayer(128, 4, 256, dropout=0.0, batch_first=True)
+            self.layers = nn.TransformerEncoder(layer, 2)
+            self.head = nn.Linear(128, size)
+
+        def forward(self, tokens: Any) -> Any:
+            length = tokens.shape[1]
+            hidden = self.tokens(tokens) + self.places(torch.arange(length))
+            causal = nn.Transformer.generate_square_subsequent_mask(length)
+            return self.head(self.layers(hidden, mask=causal, is_causal=True))
+
+    return Tiny()
