@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from apollo_tui.errors import LogCorrupt, UnknownName, UsageError
 from apollo_tui.log.rebuild import rebuild_prompt
 from apollo_tui.log.schema import version_of, what_is_wrong
 from apollo_tui.log.states import WORKING_STATES
-from apollo_tui.log.texts import decompress
+from apollo_tui.log.texts import restore
 
 LAST_SEQ = (1 << 63) - 1
 
@@ -149,10 +149,13 @@ class FilterRunRow:
     kept: int | None
     masked: int | None
     unread: int | None
-    judged: int | None
+    judged: int | None  # so far, while it runs
     unjudged: int | None
     gated: dict[str, str]
     cost_usd: float | None
+    to_judge: int | None = None  # None: no judge is asked
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By rollout, the fields of `events.RolloutFiltered`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,22 @@ class VerdictRow:
     by: str  # human, judge, rule
     rule: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRow:
+    """An annotator's standing mark on an action."""
+
+    rollout: str
+    name: str
+    step: int
+    ordinal: int
+    tool: str
+    mark: str
+    code: str | None
+    note: str
+    annotator: str
+    at: int  # UTC microseconds, when it was made
 
 
 ROLLOUT_COLUMNS = (
@@ -195,7 +214,7 @@ WHERE e.rollout = ?
 
 _RUN = (
     "run, seq, at, annotator, rollouts, configuration, as_of, state, why, kept, masked, unread,"
-    " judged, unjudged, gated, cost_usd"
+    " judged, unjudged, gated, cost_usd, to_judge, counts"
 )
 
 _PRECEDENCE = ("accept", "unsure", "advice", "error", "submission", "reject", "attention")
@@ -424,6 +443,43 @@ class History:
             for step, ordinal, keep, by, rule, why in self._rows(query, run, rollout)
         ]
 
+    def judged_at(
+        self, judge: str, rollout: str, step: int, ordinal: int, as_of: int
+    ) -> int | None:
+        """When a judge last said something of an action, up to a seq (UTC µs); None: it never did."""
+        rows = self._rows(
+            "SELECT max(seq) FROM judgements WHERE judge = ? AND rollout = ? AND step = ?"
+            " AND ordinal = ? AND seq <= ?",
+            *(judge, rollout, step, ordinal, as_of),
+        )
+        return self.time_of(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def judgements(self, judge: str, keys: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Of these keys, those that a judge answered in any rollout: its verdict and why."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, tuple[str, str]] = {}
+        for start in range(0, len(wanted), 500):
+            chunk = wanted[start : start + 500]
+            query = (
+                "SELECT key, verdict, why FROM judgements WHERE judge = ? AND key IN"
+                f" ({','.join('?' * len(chunk))})"
+            )
+            found |= {row[0]: (row[1], row[2]) for row in self._rows(query, judge, *chunk)}
+        return found
+
+    def marks(self, rollout: str | None = None) -> list[MarkRow]:
+        """The standing marks of every annotator, of one rollout or of all, in order."""
+        where, values = ("", ()) if rollout is None else (" WHERE m.rollout = ?", (rollout,))
+        query = (
+            "SELECT m.rollout, coalesce(r.name, ''), m.step, m.ordinal, coalesce(a.tool, ''),"
+            " m.mark, m.code, m.note, m.annotator, m.at FROM marks m"
+            " LEFT JOIN rollouts r ON r.id = m.rollout"
+            " LEFT JOIN actions a ON a.rollout = m.rollout AND a.step = m.step"
+            f" AND a.ordinal = m.ordinal{where}"
+            " ORDER BY r.created_at, m.rollout, m.step, m.ordinal, m.annotator"
+        )
+        return [MarkRow(*row) for row in self._rows(query, *values)]
+
     # --- the log itself ------------------------------------------------------------------------
 
     def events(self, rollout: str | None, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
@@ -467,22 +523,71 @@ class History:
             raise UnknownName(f"there is no log at {self._path}")
         return rebuild_prompt(db, self.texts, rollout, step)
 
+    def time_of(self, seq: int) -> int | None:
+        """When an event was written (UTC µs); None when there is no such event."""
+        rows = self._rows("SELECT at FROM events WHERE id = ?", seq)
+        return int(rows[0][0]) if rows else None
+
     def last_seq(self) -> int:
         rows = self._rows("SELECT max(id) FROM events")
         return int(rows[0][0] or 0) if rows else 0
 
     def texts(self, refs: Iterable[str]) -> dict[str, str]:
-        """Texts by their hashes. Raises LogCorrupt when one is missing."""
-        return {ref: self.text(ref) for ref in refs}
+        """Texts by their hashes, read in few queries. Raises LogCorrupt, naming the hash, when one is
+        missing or damaged."""
+        wanted = list(dict.fromkeys(refs))
+        found = {
+            ref: self._restored(ref, data)
+            for chunk in _chunks(wanted)
+            for ref, data in self._rows(
+                f"SELECT hash, data FROM texts WHERE hash IN ({_marks(chunk)})", *chunk
+            )
+        }
+        if len(found) < len(wanted):
+            raise self._lacks(next(ref for ref in wanted if ref not in found))
+        return found
 
     def text(self, ref: str) -> str:
-        """One text by its hash. Raises LogCorrupt when it is missing."""
-        rows = self._rows("SELECT data FROM texts WHERE hash = ?", ref)
-        if not rows:
-            raise LogCorrupt(
-                f"{self._path} lacks the text {ref}; see what else with: apollo-tui verify"
+        """One text by its hash. Raises LogCorrupt when it is missing or damaged."""
+        return self.texts((ref,))[ref]
+
+    def text_sizes(self, refs: Iterable[str]) -> dict[str, int]:
+        """How many bytes texts have, without reading them. Raises LogCorrupt when one is missing."""
+        wanted = list(dict.fromkeys(refs))
+        sizes = {
+            ref: int(size)
+            for chunk in _chunks(wanted)
+            for ref, size in self._rows(
+                f"SELECT hash, size FROM texts WHERE hash IN ({_marks(chunk)})", *chunk
             )
-        return decompress(rows[0][0])
+        }
+        if len(sizes) < len(wanted):
+            raise self._lacks(next(ref for ref in wanted if ref not in sizes))
+        return sizes
+
+    def _restored(self, ref: str, data: bytes) -> str:
+        try:
+            return restore(ref, data)
+        except ValueError as error:
+            raise LogCorrupt(
+                f"{self._path}: the text {ref} is damaged ({error}); see what else with: "
+                "apollo-tui verify"
+            ) from error
+
+    def _lacks(self, ref: str) -> LogCorrupt:
+        return LogCorrupt(
+            f"{self._path} lacks the text {ref}; see what else with: apollo-tui verify"
+        )
+
+
+def _chunks(refs: list[str], size: int = 500) -> Iterator[list[str]]:
+    """Parameters of one query at a time: SQLite takes no more than some."""
+    for start in range(0, len(refs), size):
+        yield refs[start : start + size]
+
+
+def _marks(values: list[str]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _filter_run(row: tuple[Any, ...]) -> FilterRunRow:
@@ -490,6 +595,7 @@ def _filter_run(row: tuple[Any, ...]) -> FilterRunRow:
     values[4] = tuple(json.loads(values[4]))
     values[5] = json.loads(values[5])
     values[14] = json.loads(values[14])
+    values[17] = json.loads(values[17])
     return FilterRunRow(*values)
 
 
