@@ -21,21 +21,28 @@ Stored = Mapping[str, Any]
 def chat_messages(system: str, messages: Iterable[Message]) -> list[ChatMessage]:
     """System prompt and messages; a sample's message at `position` stands at
     `position + system_offset(system)`."""
-    return chat_of_stored(system, (message.model_dump() for message in messages))
+    return [*_head(system), *map(chat_message, messages)]
 
 
 def chat_of_stored(system: str, messages: Iterable[Stored]) -> list[ChatMessage]:
     """The same from messages as they are stored."""
-    head = [{"role": "system", "content": system}] if system else []
-    return [*head, *map(chat_message, messages)]
+    return [*_head(system), *map(_of_stored, messages)]
+
+
+def _head(system: str) -> list[ChatMessage]:
+    return [{"role": "system", "content": system}] if system else []
 
 
 def system_offset(system: str) -> int:
     return 1 if system else 0
 
 
-def chat_message(message: Stored) -> ChatMessage:
-    """One message as it is stored, in the chat form."""
+def chat_message(message: Message) -> ChatMessage:
+    """One message in the chat form."""
+    return _of_stored(message.model_dump())
+
+
+def _of_stored(message: Stored) -> ChatMessage:
     match message["role"]:
         case "user":
             return {"role": "user", "content": message["text"]}
