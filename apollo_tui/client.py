@@ -227,6 +227,49 @@ class Client:
         refs = [{"step": step, "ordinal": ordinal} for step, ordinal in actions]
         await self.command("unmark", rollout=rollout, actions=refs)
 
+    async def filter(
+        self,
+        rollouts: Sequence[str],
+        settings: dict[str, Any] | None = None,
+        *,
+        as_of: int | None = None,
+        ask_judge: bool = True,
+        judge_usd: float | None = None,
+    ) -> str:
+        """Begin a filter run over rollouts, by their ids; `settings` are fields of
+        `filter.run.FilterSettings`. Returns the run's id; its end is told by the log."""
+        answer = await self.command(
+            "filter",
+            rollouts=list(rollouts),
+            settings=settings or {},
+            as_of=as_of,
+            ask_judge=ask_judge,
+            judge_usd=judge_usd,
+        )
+        return str(answer["run"])
+
+    async def cancel_filter(self, run: str) -> None:
+        await self.command("cancel_filter", run=run)
+
+    async def note_export(
+        self, run: str, format: str, path: str, samples: int, digest: str = ""
+    ) -> None:
+        """Put on the log that something was written from a filter run."""
+        await self.command(
+            "note_export", run=run, format=format, path=path, samples=samples, digest=digest
+        )
+
+    async def import_marks(self, marks: Sequence[dict[str, Any]]) -> dict[str, int]:
+        """Import marks (fields of `commands.MarkToImport`), all or none. Returns how many were
+        `imported`, and how many not because they were `had` already, or `older` than the mark that
+        stands."""
+        return dict(await self.command("import_marks", marks=list(marks)))
+
+    async def import_file(self, path: str, *, name: str | None = None) -> dict[str, Any]:
+        """Import a file by its absolute path; returns rollout, name, format, source, steps, actions,
+        unmapped, and whether it is new."""
+        return dict(await self.command("import", path=path, name=name))
+
     async def status(self) -> dict[str, Any]:
         return dict(await self._request("status", {}))
 

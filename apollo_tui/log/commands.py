@@ -29,10 +29,10 @@ class RolloutCommand(_Command):
 
 
 class Run(_Command):
-    """Start rollouts of one task: `count` of them, named after `name` or the task."""
+    """Start rollouts: `count` of each task, named after `name` or the task. All start, or none."""
 
     method: Literal["run"] = "run"
-    task: str  # a bundled name, a folder, or a file; "" with `prompt`
+    task: str | tuple[str, ...]  # bundled names, folders, or files; "" with `prompt`
     prompt: Text = ""
     workspace: str | None = None
     model: str
@@ -51,6 +51,10 @@ class Run(_Command):
     mounts: tuple[Mount, ...] = ()
     gpus: int = Field(default=0, ge=0)
     demo: bool = False  # a bundled scripted demonstration: the one case for plain processes
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return (self.task,) if isinstance(self.task, str) else self.task
 
 
 class Pause(RolloutCommand):
@@ -135,10 +139,15 @@ class MarkToImport(Value):
     code: str | None = None
     note: Text = ""
     annotator: str = Field(min_length=1, max_length=64)
+    at: int | None = Field(default=None, ge=0, lt=1 << 62)  # when it was made; None: not known
+    line: int | None = None  # of the file it was read from, for messages
 
 
 class ImportMarks(_Command):
-    """Marks that were exported from a log, in the names of those who made them. All or none."""
+    """Marks that were exported from a log, in the names of those who made them. All or none.
+
+    One that its annotator has already, or has changed since, is left out and counted.
+    """
 
     method: Literal["import_marks"] = "import_marks"
     marks: tuple[MarkToImport, ...] = Field(min_length=1)

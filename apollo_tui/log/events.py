@@ -315,11 +315,12 @@ class ActionFinished(_ActionEvent):
     summary: Text = ""  # the last telling line
     lines: int = 0
     exit_code: int | None = None
-    seconds: float = 0.0
+    seconds: float | None = 0.0  # None: nobody knows
     added: int | None = None  # lines, for edits
     removed: int | None = None
     synthetic: bool = False  # the observation was made up by the program
     error: bool = False
+    finishes: bool = False  # the agent is done: nothing is asked of it again
 
 
 class ActionBackgrounded(_ActionEvent):
@@ -416,13 +417,18 @@ class ActionRef(Value):
 
 
 class Marked(_RolloutEvent):
-    """A mark on one or many actions. It supersedes the same person's mark on each of them."""
+    """A mark on one or many actions. It supersedes the same person's mark on each of them.
+
+    One that was made in another log, and imported, says when it was made and who imported it.
+    """
 
     kind: Literal["marked"] = "marked"
     actions: tuple[ActionRef, ...]
     mark: MarkKind
     code: str | None = None
     note: Text = ""
+    made_at: int | None = None
+    imported_by: str | None = None
 
 
 class Unmarked(_RolloutEvent):
@@ -486,6 +492,7 @@ class EvaluationStarted(_RolloutEvent):
     submission: int
     step: int
     final: bool = False
+    why: Text = ""  # of a final one: why the agent's work is over
 
 
 class EvaluationFinished(_RolloutEvent):
@@ -543,24 +550,38 @@ class FilterRunStarted(_Event):
     as_of: int = 0
 
 
+class JudgeBegan(_Event):
+    """A filter run asks its judge about so many actions."""
+
+    kind: Literal["judge_began"] = "judge_began"
+    run: str
+    actions: int
+
+
 class JudgeWord(Value):
     """A judge's word on one action. `key` is the hash of all that the judge was shown of it: what
     was answered under a key is never asked again."""
 
-    step: int
-    ordinal: int
+    step: int = Field(ge=1, lt=1 << 53)
+    ordinal: int = Field(ge=1, lt=1 << 53)
     key: str
     verdict: Literal["keep", "mask"]
     why: Text = ""
 
 
 class JudgeAnswered(_RolloutEvent):
-    """One reply of a judge, about a batch of actions; its request is a `request_sent` before it."""
+    """One reply of a judge, about a batch of actions; its request is a `request_sent` before it.
+
+    A reply that could not be used has no words, and its `fault`. `copied` words were said of the
+    very same content in another rollout: nobody was asked.
+    """
 
     kind: Literal["judge_answered"] = "judge_answered"
     run: str
     judge: str  # the model as the person named it
     words: tuple[JudgeWord, ...]
+    fault: Text = ""
+    copied: bool = False
     usage: Usage = Usage()
     seconds: float = 0.0
 
@@ -576,12 +597,40 @@ class VerdictGiven(_ActionEvent):
     why: Text = ""
 
 
+class JudgeAndPeople(Value):
+    """How many actions the judge would keep or mask, by what people marked them."""
+
+    keep_accept: int = 0
+    keep_reject: int = 0
+    mask_accept: int = 0
+    mask_reject: int = 0
+
+
+class RolloutFiltered(Value):
+    """What a filter run left of one rollout, counted in the actions of its samples.
+
+    `masked` counts by who decided: "human", "judge", or a rule's name. `unread` are the kept actions
+    that no person looked at, `outside` those of replies that no sample holds (they were replaced),
+    `suggested` what would be masked if a person confirmed it.
+    """
+
+    kept: int
+    unread: int
+    masked: dict[str, int]
+    outside: int = 0
+    suggested: int = 0
+    unjudged: int = 0
+    judge_and_people: JudgeAndPeople = JudgeAndPeople()
+
+
 class FilterRunFinished(_Event):
-    """`unread` counts the kept actions that no person looked at, `unjudged` those that a judge was
-    to see and did not (`why` says what came between); `gated` are rollouts that do not train at all."""
+    """`kept`, `masked` and `unread` are sums over the rollouts that the gate let through: `gated` ones
+    do not train at all. `unjudged` counts the actions that a judge was to see and did not; `why` says
+    what came between. `as_of` is the log's last seq that counted: the judge's words are before it."""
 
     kind: Literal["filter_run_finished"] = "filter_run_finished"
     run: str
+    as_of: int
     kept: int
     masked: int
     unread: int = 0
@@ -589,7 +638,8 @@ class FilterRunFinished(_Event):
     unjudged: int = 0
     why: Text = ""
     gated: dict[str, str] = Field(default_factory=dict)  # rollout: reason
-    cost_usd: float | None = None
+    rollouts: dict[str, RolloutFiltered] = Field(default_factory=dict)
+    cost_usd: float | None = None  # of the judge; None: its price is not known
 
 
 class FilterRunEnded(_Event):
@@ -700,6 +750,7 @@ Event = Annotated[
     | BudgetWarned
     | GuardFired
     | FilterRunStarted
+    | JudgeBegan
     | JudgeAnswered
     | VerdictGiven
     | FilterRunFinished

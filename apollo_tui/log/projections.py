@@ -26,6 +26,7 @@ from apollo_tui.log.events import (
     GuardFired,
     HintViewed,
     JudgeAnswered,
+    JudgeBegan,
     Marked,
     ModelChanged,
     ModelFailed,
@@ -65,7 +66,7 @@ def apply(db: sqlite3.Connection, seq: int, event: Event) -> None:
     if isinstance(event, RolloutCreated):
         _created(db, seq, event)
         return
-    if isinstance(event, FilterRunStarted | FilterRunFinished | FilterRunEnded):
+    if isinstance(event, FilterRunStarted | JudgeBegan | FilterRunFinished | FilterRunEnded):
         _filter_run(db, seq, event)
     if event.rollout is None:
         return
@@ -142,7 +143,9 @@ def _change(db: sqlite3.Connection, seq: int, event: Event) -> None:
             _state(db, event, "summarising", "")
         case RolloutEnded():
             _state(db, event, event.state, event.reason)
-            _set(db, rollout, "ended_at = ?, in_flight = ''", event.at)
+            # An import is not when it ended.
+            ended_at = "CASE sandbox WHEN 'none' THEN NULL ELSE ? END"
+            _set(db, rollout, f"ended_at = {ended_at}, in_flight = ''", event.at)
             if event.score is not None:
                 _set(db, rollout, "score = max(coalesce(score, ?), ?)", event.score, event.score)
         case SettingsChanged():
@@ -373,7 +376,11 @@ def _marks(db: sqlite3.Connection, seq: int, event: Marked | Unmarked) -> None:
         if isinstance(event, Marked):
             db.execute(
                 "INSERT OR REPLACE INTO marks VALUES (?,?,?,?,?,?,?,?,?)",
-                (*key, annotator, event.mark, event.code, event.note, event.at, seq),
+                (
+                    *(*key, annotator, event.mark, event.code, event.note),
+                    event.at if event.made_at is None else event.made_at,
+                    seq,
+                ),
             )
         else:
             db.execute(
@@ -459,11 +466,19 @@ def _judged(db: sqlite3.Connection, seq: int, event: JudgeAnswered) -> None:
                 seq,
             ),
         )
+    if not event.copied:
+        db.execute(
+            "UPDATE filter_runs SET judged = judged + ? WHERE run = ? AND state = 'running'",
+            (len(event.words), event.run),
+        )
 
 
 def _filter_run(
-    db: sqlite3.Connection, seq: int, event: FilterRunStarted | FilterRunFinished | FilterRunEnded
+    db: sqlite3.Connection,
+    seq: int,
+    event: FilterRunStarted | JudgeBegan | FilterRunFinished | FilterRunEnded,
 ) -> None:
+    """The first end of a run counts: one that is cancelled as it finishes has finished."""
     match event:
         case FilterRunStarted():
             db.execute(
@@ -479,11 +494,18 @@ def _filter_run(
                     event.as_of,
                 ),
             )
+        case JudgeBegan():
+            db.execute(
+                "UPDATE filter_runs SET to_judge = ?, judged = 0 WHERE run = ?",
+                (event.actions, event.run),
+            )
         case FilterRunFinished():
             db.execute(
-                "UPDATE filter_runs SET state = 'finished', why = ?, kept = ?, masked = ?,"
-                " unread = ?, judged = ?, unjudged = ?, gated = ?, cost_usd = ? WHERE run = ?",
+                "UPDATE filter_runs SET state = 'finished', as_of = ?, why = ?, kept = ?,"
+                " masked = ?, unread = ?, judged = ?, unjudged = ?, gated = ?, counts = ?,"
+                " cost_usd = ? WHERE run = ? AND state = 'running'",
                 (
+                    event.as_of,
                     event.why,
                     event.kept,
                     event.masked,
@@ -491,15 +513,19 @@ def _filter_run(
                     event.judged,
                     event.unjudged,
                     json.dumps(event.gated, sort_keys=True),
+                    json.dumps({of: one.model_dump() for of, one in event.rollouts.items()}),
                     event.cost_usd,
                     event.run,
                 ),
             )
         case FilterRunEnded():
-            db.execute(
-                "UPDATE filter_runs SET state = 'ended', why = ? WHERE run = ?",
+            ended = db.execute(
+                "UPDATE filter_runs SET state = 'ended', why = ?"
+                " WHERE run = ? AND state = 'running'",
                 (event.why, event.run),
             )
+            if ended.rowcount:
+                db.execute("DELETE FROM verdicts WHERE run = ?", (event.run,))
 
 
 # --- the transcript: entries are appended in the order of events and never moved ----------------

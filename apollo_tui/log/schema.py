@@ -90,10 +90,12 @@ def _second(db: sqlite3.Connection) -> None:
             kept INTEGER,
             masked INTEGER,
             unread INTEGER,
+            to_judge INTEGER,
             judged INTEGER,
             unjudged INTEGER,
             gated TEXT NOT NULL DEFAULT '{}',
-            cost_usd REAL
+            cost_usd REAL,
+            counts TEXT NOT NULL DEFAULT '{}'
         ) WITHOUT ROWID;
         """,
     )
@@ -337,6 +339,7 @@ def what_is_wrong(error: sqlite3.Error, path: Path) -> LogError:
         return LogError(f"{path} cannot be opened for writing: {said}; check its owner and mode")
     if "malformed" in said or "not a database" in said or "no such table" in said:
         return LogCorrupt(
-            f"{path} is damaged ({said}); keep it, and restore a backup of it beside its -wal file"
+            f"{path} is damaged ({said}); move it away together with its -wal and -shm files, and put a "
+            "backup in its place"
         )
     return LogError(f"{path}: {said}")

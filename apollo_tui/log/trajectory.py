@@ -85,7 +85,7 @@ class Action:
     observation_ref: TextRef | None = None
     output_ref: TextRef | None = None
     exit_code: int | None = None
-    seconds: float = 0.0
+    seconds: float | None = 0.0  # None: nobody knows
     added: int | None = None  # lines, for edits
     removed: int | None = None
     synthetic: bool = False
@@ -187,6 +187,7 @@ class Trajectory:
     marks: tuple[tuple[ActionKey, tuple[MarkMade, ...]], ...]  # newest mark last
     judged: tuple[tuple[ActionKey, tuple[Judged, ...]], ...]  # one word a judge
     last_seq: int
+    forked_at: int | None = None  # the parent's step
 
 
 @dataclass(slots=True)
@@ -303,6 +304,7 @@ class TrajectoryBuilder:
         self.superseded: set[int] = set()
         self._spec: RolloutSpec | None = None
         self._parent: str | None = None
+        self._forked_at: int | None = None
         self._state = "pending"
         self._score: float | None = None
         self._segments: list[Segment] = []  # complete, and not taken yet
@@ -356,6 +358,7 @@ class TrajectoryBuilder:
                 self._scored(event.score)
             case RolloutCreated():
                 self._spec, self._parent = event.spec, event.parent
+                self._forked_at = event.forked_at
             case StateChanged():
                 self._state = event.state
             case RolloutEnded():
@@ -389,6 +392,7 @@ class TrajectoryBuilder:
             ),
             judged=tuple((key, tuple(said.values())) for key, said in sorted(self._judged.items())),
             last_seq=self._last_seq,
+            forked_at=self._forked_at,
         )
 
     def _settled(self, segment: Segment) -> Segment:
