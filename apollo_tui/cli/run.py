@@ -49,6 +49,7 @@ SandboxName = Literal["docker", "bubblewrap", "plain"]
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="Working time at most.")
 @click.option("--steps", type=click.IntRange(1), help="Steps at most.")
 @click.option("--usd", type=click.FloatRange(0, min_open=True), help="Dollars at most.")
+@click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs to lease for each.")
 @click.option("--image", help="The Docker image.")
 @click.option("--mount", "mounts", multiple=True, metavar="HOST:PATH:ro", help="A folder to see.")
 @click.option("--network", is_flag=True, help="Let the sandbox reach the network.")
@@ -71,6 +72,7 @@ def run_command(
     hours: float | None,
     steps: int | None,
     usd: float | None,
+    gpus: int,
     image: str | None,
     mounts: tuple[str, ...],
     network: bool,
@@ -106,20 +108,17 @@ def run_command(
         "hours": hours,
         "steps": steps,
         "usd": usd,
+        "gpus": gpus,
         "image": image,
         "mounts": [read_mount(mount) for mount in mounts],
         "network": network,
     }
-    wanted = (
-        [{"task": "", "prompt": prompt, "workspace": absolute(workspace)}]
+    wanted: dict[str, Any] = (
+        {"task": "", "prompt": prompt, "workspace": absolute(workspace)}
         if prompt
-        else [{"task": absolute_task(task)} for task in tasks]
+        else {"task": [absolute_task(task) for task in tasks]}
     )
-
-    async def start(client: Client) -> list[dict[str, Any]]:
-        return [one for task in wanted for one in await client.run(**common, **task)]
-
-    started = context.ask(start)
+    started = context.ask(lambda client: client.run(**common, **wanted))
     if as_json:
         print_json(started)
     else:

@@ -7,29 +7,29 @@ same id, which is harmless when it ran, and its outcome is read from its files.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from dataclasses import replace
 
 from pydantic import BaseModel
 
 from apollo_tui.core.channel import Channel, Interrupted
-from apollo_tui.core.recorder import Recorder
+from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.tools import InvalidCall, SandboxTool, Situation, SystemTool, ToolResult
+from apollo_tui.core.tools.observation import observation
 from apollo_tui.core.tools.registry import read_call
 from apollo_tui.errors import SandboxError
 from apollo_tui.log.events import ActionFinished, ActionStarted, SandboxLost, SandboxReady
 from apollo_tui.log.texts import text_hash
-from apollo_tui.log.types import ToolCall
+from apollo_tui.log.types import Disposition, ToolCall
 from apollo_tui.sandbox import Job, Outcome, Sandbox
 
 READ_AT_MOST = 4 << 20  # bytes of a job's output that are read into memory
 GRACE = 2.0  # seconds between TERM and KILL when a person stops an action
 
 LOST = (
-    "success=false observation_type=unknown\n"
     "The program that runs you was restarted while this action ran, and nobody can say how it "
     "ended. It was not run again. Look at the state of things before you go on."
 )
-STOPPED = "success=false observation_type=killed\nThe operator stopped this action."
+STOPPED = "The operator stopped this action."
 
 
 class Actor:
@@ -51,7 +51,7 @@ class Actor:
 
         Raises Interrupted when the rollout is stopped; the outcome is recorded before.
         """
-        began = monotonic()
+        began = now()
         spec = self.recorder.progress.spec
         assert spec is not None
         try:
@@ -60,19 +60,22 @@ class Actor:
             tool, arguments = read_call(call, spec.task.tools)
         except InvalidCall as refused:
             return await self._finish(step, ordinal, refused.result, footer, began)
-        again = self.recorder.progress.running_action is not None
+        running = self.recorder.progress.running_action
+        again = running is not None
         job = tool.job(f"{step}-{ordinal}", arguments) if isinstance(tool, SandboxTool) else None
-        if not again:
+        if running is not None:
+            began = running.at
+        else:
             await self._start(step, ordinal, tool.name, job)
-            began = monotonic()
+            began = now()
         try:
             if isinstance(tool, SandboxTool):
                 assert job is not None
-                result = await self._in_sandbox(tool, arguments, job)
+                result = await self._in_sandbox(tool, arguments, self._within_the_limit(job))
             else:
                 result = await self._in_core(tool, arguments, again)
         except Interrupted:
-            stopped = ToolResult(STOPPED, "killed", summary="stopped by the operator", error=True)
+            stopped = _made_up("killed", STOPPED, "stopped by the operator")
             await self._finish(step, ordinal, stopped, footer, began, synthetic=True)
             raise
         synthetic = result.disposition == "unknown"
@@ -80,7 +83,7 @@ class Actor:
 
     async def _in_core(self, tool: SystemTool, arguments: BaseModel, again: bool) -> ToolResult:
         if again and not tool.repeatable:
-            return ToolResult(LOST, "unknown", summary="outcome unknown", error=True)
+            return _made_up("unknown", LOST, "outcome unknown")
         return await self.channel.unless_stopped(tool.run(arguments, self.situation))
 
     async def _in_sandbox(self, tool: SandboxTool, arguments: BaseModel, job: Job) -> ToolResult:
@@ -90,6 +93,13 @@ class Actor:
         except SandboxError as error:
             return await self._sandbox_lost(error)
         return tool.result(arguments, outcome, output)
+
+    def _within_the_limit(self, job: Job) -> Job:
+        """The job, ending with the rollout's working time at the latest."""
+        left = self.recorder.progress.time_left(now())
+        if left is None or (job.timeout is not None and job.timeout <= left):
+            return job
+        return replace(job, timeout=max(1.0, left))
 
     async def _outcome(self, job: Job) -> Outcome:
         try:
@@ -108,11 +118,10 @@ class Actor:
         """The place itself broke in the middle: say so, and make it again for what follows."""
         await self._start_again(error)
         text = (
-            "success=false observation_type=unknown\n"
             f"The sandbox was lost while this action ran ({error.line}). It was started again; "
             "processes are gone, files in the workspace are still there."
         )
-        return ToolResult(text, "unknown", summary="the sandbox was lost", error=True)
+        return _made_up("unknown", text, "the sandbox was lost")
 
     async def _start_again(self, error: SandboxError) -> None:
         await self.recorder.record(SandboxLost(rollout=self.rollout, why=error.line))
@@ -146,7 +155,7 @@ class Actor:
         ordinal: int,
         result: ToolResult,
         footer: Callable[[], str],
-        began: float,
+        began: int,
         synthetic: bool = False,
     ) -> tuple[ToolResult, str]:
         observation = result.text + footer()
@@ -164,11 +173,12 @@ class Actor:
                 summary=result.summary[:400],
                 lines=result.lines,
                 exit_code=result.exit_code,
-                seconds=monotonic() - began,
+                seconds=max(0, now() - began) / 1e6,
                 added=result.added,
                 removed=result.removed,
                 synthetic=synthetic,
                 error=result.error,
+                finishes=result.finishes,
             ),
             texts=texts,
             durable=True,
@@ -189,8 +199,13 @@ async def read_output(sandbox: Sandbox, job: str, outcome: Outcome) -> bytes:
 
 def _one_too_many(allowed: int) -> ToolResult:
     text = (
-        "success=false observation_type=invalid\n"
         f"This action was not run: a reply may have {allowed} "
         f"action{'s' if allowed > 1 else ''}, and this was one too many. Propose it again."
     )
-    return ToolResult(text, "invalid", summary="not run: one action too many", error=True)
+    return _made_up("invalid", text, "not run: one action too many")
+
+
+def _made_up(disposition: Disposition, text: str, summary: str) -> ToolResult:
+    """What the program says in place of an observation."""
+    said = observation(disposition, now(), success=False, message=text)
+    return ToolResult(said, disposition, summary=summary, error=True)

@@ -72,11 +72,10 @@ class Agent:
 
     async def work(self) -> str:
         await self._remember()
-        while True:
+        while not self.progress.finished:
             await self.channel.gate()
             if ordinal := self._next_action():
-                if await self._act(ordinal):
-                    return "the agent finished"
+                await self._act(ordinal)
             elif reason := self._limit_reached():
                 return reason
             elif self.progress.asked and not self.progress.queue:
@@ -84,6 +83,7 @@ class Agent:
             else:
                 await self._before_step()
                 await self._propose()
+        return self.progress.finished
 
     # --- before a step -------------------------------------------------------------------------
 
@@ -118,11 +118,9 @@ class Agent:
 
     def _left(self) -> tuple[float | None, int | None]:
         """Working seconds and steps that are left; None where nothing limits them."""
-        spec = self.spec
-        time_limit = spec.time_limit or spec.task.time_limit
-        step_limit = spec.step_limit or spec.task.step_limit
-        seconds = None if time_limit is None else time_limit - self.progress.worked(now())
-        return seconds, None if step_limit is None else step_limit - self.progress.step
+        step_limit = self.spec.step_limit or self.spec.task.step_limit
+        steps = None if step_limit is None else step_limit - self.progress.step
+        return self.progress.time_left(now()), steps
 
     async def _before_step(self) -> None:
         """Deliver the queued advice, in order, each noted before the model can see it."""
@@ -256,6 +254,7 @@ class Agent:
 
     async def _discard(self, step: int, attempt: int, seconds: float, cut: Interrupted) -> None:
         partial = "".join(self._partial)
+        usage = Usage(output=len(partial) // 4, estimated=True)
         await self.recorder.record(
             StepDiscarded(
                 rollout=self.rollout,
@@ -264,7 +263,7 @@ class Agent:
                 segment=self.progress.segment,
                 partial_ref=text_hash(partial) if partial else None,
                 why="stopped by the operator" if cut.why == "stop" else "paused by the operator",
-                usage=Usage(output=len(partial) // 4, estimated=True),
+                usage=usage.model_copy(update={"cost_usd": self.model.cost(usage)}),
                 seconds=seconds,
             ),
             texts=[partial] if partial else [],
@@ -303,8 +302,8 @@ class Agent:
                 return ordinal
         return 0
 
-    async def _act(self, ordinal: int) -> bool:
-        """Run one action; True when it ends the rollout."""
+    async def _act(self, ordinal: int) -> None:
+        """Run one action."""
         reply = self.messages[-ordinal]
         assert isinstance(reply, AssistantMessage)
         is_last = ordinal == len(reply.actions)
@@ -315,7 +314,6 @@ class Agent:
             footer=self._remaining if is_last else (lambda: ""),
         )
         self.messages.append(context.observation_message(reply, ordinal, text, result.error))
-        return result.finishes
 
     def _remaining(self) -> str:
         return context.remaining_line(*self._left())

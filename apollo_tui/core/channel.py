@@ -57,7 +57,9 @@ class Channel:
 
     async def gate(self) -> None:
         """Wait while paused. Raises Interrupted when the rollout is stopped."""
-        if not self._open.is_set() or self.stopping:
+        if self.stopping:
+            raise Interrupted("stop")
+        if not self._open.is_set():
             await self.unless_stopped(_wait(self._open))
 
     async def model_call(self, work: Coroutine[Any, Any, T]) -> T:

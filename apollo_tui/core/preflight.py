@@ -22,37 +22,57 @@ from apollo_tui.tasks import bare_task, load_task
 async def plan_run(command: Run, home: Home, taken: Collection[str]) -> list[RolloutSpec]:
     """The specs of the rollouts to start, named so that no name in `taken` is used again.
 
-    Raises what would stop them at once: an unknown task or model, a missing key, nobody at the
-    API's address, no sandbox.
+    Raises what would stop any of them at once: an unknown task or model, a missing key, nobody at the
+    API's address, a budget that cannot be kept, no sandbox.
     """
-    task = await asyncio.to_thread(_task, command)
-    _refuse_what_is_missing(command, task)
+    if not command.tasks:
+        raise UsageError("name a task to run; apollo-tui tasks lists the bundled ones")
+    tasks = [await asyncio.to_thread(_task, command, one) for one in command.tasks]
+    for task in tasks:
+        _refuse_what_is_missing(command, task)
+    await _check_model(command, home)
+    specs: list[RolloutSpec] = []
+    for task in tasks:
+        kind = await asyncio.to_thread(choose_kind, command, task)
+        used = {*taken, *(spec.name for spec in specs)}
+        specs += [
+            _spec(command, task, kind, name)
+            for name in names(command.name or task.name, command.count, used)
+        ]
+    return specs
+
+
+async def _check_model(command: Run, home: Home) -> None:
     model = await asyncio.to_thread(choose_model, command.model, load(home), home)
     try:
+        if command.usd is not None and not model.priced:
+            raise UsageError(
+                f"nobody knows what {model.name} costs, so a budget in dollars cannot hold; give it "
+                "a price in config.toml: price = { input = …, output = … }"
+            )
         await model.check()
     finally:
         await model.close()
-    kind = await asyncio.to_thread(choose_kind, command, task)
-    return [
-        RolloutSpec(
-            task=task,
-            model=command.model,
-            sandbox=kind,
-            isolated=kind != "plain",
-            name=name,
-            group=command.group,
-            tags=command.tags,
-            hands_off=command.hands_off,
-            time_limit=None if command.hours is None else command.hours * 3600,
-            step_limit=command.steps,
-            usd_limit=command.usd,
-            image=command.image,
-            network=command.network,
-            mounts=command.mounts,
-            gpus=command.gpus,
-        )
-        for name in names(command.name or task.name, command.count, taken)
-    ]
+
+
+def _spec(command: Run, task: Task, kind: Kind, name: str) -> RolloutSpec:
+    return RolloutSpec(
+        task=task,
+        model=command.model,
+        sandbox=kind,
+        isolated=kind != "plain",
+        name=name,
+        group=command.group,
+        tags=command.tags,
+        hands_off=command.hands_off,
+        time_limit=None if command.hours is None else command.hours * 3600,
+        step_limit=command.steps,
+        usd_limit=command.usd,
+        image=command.image,
+        network=command.network,
+        mounts=command.mounts,
+        gpus=command.gpus,
+    )
 
 
 def _refuse_what_is_missing(command: Run, task: Task) -> None:
@@ -123,9 +143,9 @@ def _is_bundled_demo(command: Run, task: Task) -> bool:
     )
 
 
-def _task(command: Run) -> Task:
+def _task(command: Run, given: str) -> Task:
     if command.prompt:
         return bare_task(command.prompt, command.workspace)
     if command.workspace is not None:
         raise UsageError("--workspace goes with --task; a task folder brings its own")
-    return load_task(command.task)
+    return load_task(given)

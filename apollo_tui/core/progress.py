@@ -61,6 +61,7 @@ class Progress:
     spec: RolloutSpec | None = None
     state: str = "pending"
     paused: bool = False
+    finished: str = ""  # why the agent's work is over; what remains is to score it and to say so
     stop_requested: StopRequested | None = None
     sandbox_was_ready: bool = False
 
@@ -96,6 +97,11 @@ class Progress:
         running = now - self.last_at if self.state in WORKING_STATES and self.last_at else 0
         return (self.worked_us + max(0, running)) / 1e6
 
+    def time_left(self, now: int) -> float | None:
+        """Seconds of working time that are left at `now` (µs); None when nothing limits them."""
+        limit = None if self.spec is None else self.spec.time_limit or self.spec.task.time_limit
+        return None if limit is None else limit - self.worked(now)
+
     def apply(self, event: Event) -> None:
         if self.state in WORKING_STATES and not isinstance(event, RolloutRecovered):
             self.worked_us += max(0, event.at - self.last_at)
@@ -117,7 +123,7 @@ class Progress:
                 self.stop_requested = event
             case RolloutReopened():
                 self.paused, self.state, self.stop_requested = False, "running", None
-                self.final_evaluation_done = False
+                self.final_evaluation_done, self.finished = False, ""
             case RolloutEnded():
                 self.state = event.state
             case RequestSent(purpose="step"):
@@ -135,6 +141,8 @@ class Progress:
                 self.observed[event.ordinal] = Observed(
                     event.ordinal, event.observation_ref, event.error
                 )
+                if event.finishes:
+                    self.finished = "the agent finished"
             case ReminderSent():
                 self.reminded = True
                 self.said.append(SaidByUser(event.text, "reminder"))
@@ -149,6 +157,7 @@ class Progress:
                 self._delivered(event)
             case EvaluationStarted():
                 self.evaluating = event
+                self.finished = self.finished or event.why
             case EvaluationFinished():
                 self._evaluated(event)
 

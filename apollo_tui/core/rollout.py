@@ -12,7 +12,7 @@ from apollo_tui.core.action import Actor
 from apollo_tui.core.agent import Agent
 from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.evaluation import Score, copy_tree, evaluate, evaluation_spec
-from apollo_tui.core.recorder import Recorder
+from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.tools import ToolResult
 from apollo_tui.errors import ApolloError
 from apollo_tui.log.events import (
@@ -26,7 +26,7 @@ from apollo_tui.log.events import (
     StepDiscarded,
     StopRequested,
 )
-from apollo_tui.log.states import FINAL_STATES
+from apollo_tui.log.states import FINAL_STATES, WORKING_STATES
 from apollo_tui.log.texts import text_hash
 from apollo_tui.log.types import RolloutSpec, Usage
 from apollo_tui.models import Model
@@ -102,7 +102,7 @@ class Rollout:
         except Interrupted:
             await self._stop()
         else:
-            await self._final_evaluation()
+            await self._final_evaluation(reason)
             await self._end("finished", reason)
 
     async def _prepare(self) -> None:
@@ -172,22 +172,28 @@ class Rollout:
                     usage=Usage(estimated=True),
                 )
             )
+        elif self.progress.state in WORKING_STATES:  # the time worked up to here counts
+            await self.recorder.record(
+                StateChanged.model_validate({"rollout": self.id, "state": self.progress.state})
+            )
         await self.sandbox.close(remove=False)
 
     # --- evaluation ----------------------------------------------------------------------------
 
-    async def _final_evaluation(self) -> None:
+    async def _final_evaluation(self, why: str = "") -> None:
         if self.spec.task.evaluation is not None and not self.progress.final_evaluation_done:
-            await self._evaluate(final=True)
+            await self._evaluate(final=True, why=why)
 
-    async def _evaluate(self, final: bool) -> Score:
+    async def _evaluate(self, final: bool, why: str = "") -> Score:
         evaluation = self.spec.task.evaluation
         assert evaluation is not None
         submission = self.progress.submissions + 1
         number = 0 if final else submission
         step = self.progress.step
         await self.recorder.record(
-            EvaluationStarted(rollout=self.id, submission=submission, step=step, final=final),
+            EvaluationStarted(
+                rollout=self.id, submission=submission, step=step, final=final, why=why
+            ),
             StateChanged(rollout=self.id, state="evaluating"),
         )
         folder = self.folder / "evaluations" / ("final" if final else str(submission))
@@ -225,8 +231,9 @@ class Rollout:
             return "advice is waiting"
         if self.progress.paused:
             return "the operator paused you"
-        if not await self.channel.sleep(seconds):
-            return ""
+        left = self.progress.time_left(now())
+        if not await self.channel.sleep(seconds if left is None else min(seconds, max(0.0, left))):
+            return "" if left is None or left > seconds else "the working time is over"
         if self.progress.queue:
             return "advice arrived"
         return "the operator paused you" if self.progress.paused else "you were woken up"

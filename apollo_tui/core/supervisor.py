@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from apollo_tui.client import Streamed
 from apollo_tui.config import Config, load
+from apollo_tui.core.importing import Importing
 from apollo_tui.core.preflight import plan_run
 from apollo_tui.core.progress import Progress
 from apollo_tui.core.recorder import Recorder
@@ -55,6 +56,7 @@ class Supervisor:
         self.log = log
         self.home_label = hashlib.sha256(str(home.path).encode()).hexdigest()[:12]
         self._publish = publish
+        self._importing = Importing(log)
         self._running: dict[str, Rollout] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -129,6 +131,8 @@ class Supervisor:
     def _sandbox_opener(
         self, spec: RolloutSpec, image: str | None = None
     ) -> Callable[[SandboxSpec], Sandbox]:
+        if spec.sandbox == "none":
+            raise CommandRefused(f"{spec.name} was imported: it has no sandbox")
         return functools.partial(
             open_sandbox, spec.sandbox, home_label=self.home_label, image=image
         )
@@ -142,6 +146,8 @@ class Supervisor:
         """
         if isinstance(command, commands.Run):
             return await self._run(command)
+        if isinstance(command, commands.Import):
+            return await self._importing.obey(command)
         if isinstance(command, commands.RolloutCommand) and (
             told := await self.log.answered(command.command)
         ):
@@ -165,7 +171,7 @@ class Supervisor:
     async def _run(self, command: commands.Run) -> dict[str, Any]:
         told = [
             event
-            for number in range(command.count)
+            for number in range(command.count * len(command.tasks))
             for _, event in await self.log.answered(_nth(command.command, number))
         ]
         if not told:
@@ -220,6 +226,7 @@ class Supervisor:
         if ending := self._tasks.get(command.rollout):
             await asyncio.wait([ending])
         recorder = Recorder(self.log, command.rollout, await self._known(command.rollout))
+        _refuse_imported(recorder.progress)
         if recorder.progress.state != "stopped":
             raise CommandRefused(
                 f"{_name(recorder.progress)} has {recorder.progress.state} and cannot go on"
@@ -298,8 +305,14 @@ class Supervisor:
     async def _live(self, rollout: str, done_to: str) -> Rollout:
         live = self._running.get(rollout)
         if live is not None and not live.has_ended:
+            if live.progress.finished and done_to != "stopped":
+                raise CommandRefused(
+                    f"{live.spec.name}: {live.progress.finished}; it is being scored and cannot be "
+                    f"{done_to}"
+                )
             return live
         progress = live.progress if live is not None else await self._known(rollout)
+        _refuse_imported(progress)
         if progress.state in FINAL_STATES:
             raise CommandRefused(f"{_name(progress)} has {progress.state} and cannot be {done_to}")
         raise CommandRefused(f"{_name(progress)} is not running in this core")
@@ -342,6 +355,13 @@ def _answer(event: Event) -> dict[str, Any]:
 def _nth(command: str, number: int) -> str:
     """The id under which the n-th rollout of one command is recorded."""
     return command if number == 0 else f"{command}#{number}"
+
+
+def _refuse_imported(progress: Progress) -> None:
+    if progress.spec is not None and progress.spec.sandbox == "none":
+        raise CommandRefused(
+            f"{progress.spec.name} was imported: it is read-only, and can only be read and marked"
+        )
 
 
 def _name(progress: Progress) -> str:

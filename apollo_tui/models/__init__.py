@@ -56,11 +56,20 @@ class Model(Protocol):
     name: str  # how the person named it
     api: str  # anthropic, openai, scripted
 
+    @property
+    def priced(self) -> bool:
+        """Whether what a call costs is known; where it is not, no budget can hold."""
+        ...
+
     def stream(self, request: Request) -> AsyncGenerator[Delta | Reply]:
         """Deltas as they come, then one Reply.
 
         Raises KeyMissing, ModelUnavailable, ReplyBroken or ContextTooLong.
         """
+        ...
+
+    def cost(self, usage: Usage) -> float | None:
+        """Dollars for so many tokens; None when its price is not known, or not by tokens."""
         ...
 
     async def check(self) -> None:

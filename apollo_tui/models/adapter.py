@@ -48,6 +48,13 @@ class Adapter(ABC):
         self.endpoint = endpoint
         self._http: httpx2.AsyncClient | None = None
 
+    @property
+    def priced(self) -> bool:
+        return price_of(self.endpoint.settings) is not None
+
+    def cost(self, usage: Usage) -> float | None:
+        return token_cost(price_of(self.endpoint.settings), usage)
+
     async def check(self) -> None:
         """Raise KeyMissing without a key, ModelUnavailable when nobody listens."""
         await self.endpoint.check()
@@ -74,7 +81,7 @@ class Adapter(ABC):
             rent_cost = rent.dollars()
         try:
             usage = growing.usage()
-            cost = token_cost(price_of(settings), usage) if rent_cost is None else rent_cost
+            cost = self.cost(usage) if rent_cost is None else rent_cost
             reply = growing.reply(usage.model_copy(update={"cost_usd": cost}))
         except _MISSHAPEN as error:
             raise ReplyBroken(f"the reply of {caller.api} is not what its API promises") from error

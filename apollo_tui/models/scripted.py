@@ -61,6 +61,7 @@ class ScriptedModel:
     """
 
     api = "scripted"
+    priced = True  # it costs nothing
 
     def __init__(
         self, name: str, path: Path, *, on_request: Callable[[Request], None] | None = None
@@ -68,6 +69,9 @@ class ScriptedModel:
         self.name = name
         self._replies = read_script(path)
         self._on_request = on_request
+
+    def cost(self, usage: Usage) -> float | None:
+        return 0.0
 
     async def check(self) -> None:
         """The file was read already; there is nobody to reach."""

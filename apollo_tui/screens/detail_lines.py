@@ -51,6 +51,8 @@ def blank(view: View) -> Line:
 
 
 def title(name: str, right: str, view: View) -> Line:
+    if width(name) + 2 + width(right) > view.width:
+        right = ""
     return two_sided([Span(name, "text bold")], [Span(right, "faint")], view.width)
 
 

@@ -64,15 +64,20 @@ def two_sided(
     ground: str = "",
     filler: str = " ",
     filler_style: str = "line",
+    cut: str = "",
 ) -> Line:
-    """Left spans, right spans, and filler between; the left gives way."""
+    """Left spans, right spans, and filler between; the left gives way, with `cut` where it ends."""
     left, right = list(left), list(right)
     right_width = sum(width(span.text) for span in right)
     if right_width > cells:
         right, right_width = [], 0
     gap = 2 if right and filler == " " and right_width + 2 < cells else 0
     room = cells - right_width - gap
-    start = fitted(left, min(room, sum(width(span.text) for span in left)))
+    wanted = sum(width(span.text) for span in left)
+    if cut and wanted > room >= width(cut):
+        start = fitted([*fitted(left, room - width(cut)).spans, Span(cut, "dim")], room)
+    else:
+        start = fitted(left, min(room, wanted))
     gap += room - start.width
     spans = [*start.spans]
     if gap > 0:

@@ -22,8 +22,8 @@ class Need:
 
 
 def needs(rows: Sequence[RolloutRow]) -> list[Need]:
-    """Questions first, then what stands still, then what failed, then what could be looked at;
-    within each, who waits longest."""
+    """Questions first (who waits longest before the others), then what stands still, then what failed,
+    then what could be looked at, in the order of `rows`."""
     found: list[tuple[int, Need]] = []
     waiting: dict[str, list[RolloutRow]] = {}
     for row in rows:
@@ -38,10 +38,11 @@ def needs(rows: Sequence[RolloutRow]) -> list[Need]:
             said = "advice waits" if row.queued_advice == 1 else several
             found.append((3, _need(row, f"paused; {said} for the resume", False)))
     for why, stopped in waiting.items():
-        first = min(stopped, key=lambda row: row.last_at)
+        first = stopped[0]
         others = f" (stops {len(stopped)} rollouts)" if len(stopped) > 1 else ""
         found.append((1, _need(first, (why or "waits") + others, True)))
-    return [need for _, need in sorted(found, key=lambda pair: (pair[0], pair[1].since))]
+    order = sorted(found, key=lambda pair: (pair[0], pair[1].since if pair[0] == 0 else 0))
+    return [need for _, need in order]
 
 
 def _need(row: RolloutRow, reason: str, urgent: bool) -> Need:

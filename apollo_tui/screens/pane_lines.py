@@ -36,21 +36,24 @@ def pane_title(row: RolloutRow, number: int, view: View, *, focused: bool) -> Li
 def pane_numbers(row: RolloutRow, view: View) -> Line:
     """Model and sandbox at the left, or why it waits; measures and spend at the right."""
     left = [Span("  ")]
-    if said := waits_for(row, view.now, view.glyphs):
+    said = waits_for(row, view.now, view.glyphs)
+    if said:
         left.append(Span(f"{view.glyphs.waiting} {said}", "attention"))
     else:
         left.append(Span(f"{model_name(row, 24, view.glyphs)}  {row.sandbox}", "faint"))
         if row.state in ("failed", "stopped") and row.why:
             style = "error" if row.state == "failed" else "dim"
-            said = clean(row.why, ascii_only=view.glyphs.ascii)
-            left.append(Span(f"   {cut_end(said, view.width // 2, view.glyphs.cut)}", style))
+            why = clean(row.why, ascii_only=view.glyphs.ascii)
+            left.append(Span(f"   {cut_end(why, view.width // 2, view.glyphs.cut)}", style))
     right: list[Span] = []
     parts = measures(row, view.now)
     for label, value in parts[: 3 if view.width >= 64 else 1]:
         right += [Span(f"   {label} ", "faint"), Span(value, "text")]
     if paid := spend(row, view.glyphs):
         right.append(Span(f"   {paid}".rjust(9), "text bold"))
-    return two_sided(left, right, view.width)
+    if said and sum(width(span.text) for span in (*left, *right)) + 2 > view.width:
+        right = []  # why it waits matters more
+    return two_sided(left, right, view.width, cut=view.glyphs.cut)
 
 
 def pane_body(

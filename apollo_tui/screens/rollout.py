@@ -101,7 +101,13 @@ class RolloutScreen(SupervisingScreen):
         return self._row
 
     def looked_at(self) -> list[Entry]:
-        return self._transcript.chosen()
+        chosen = self._transcript.chosen()
+        if self._transcript.state.range_from is None and chosen:
+            # Between the glance and the key a notice may have come: the action above it is meant.
+            above = self._transcript.action_above()
+            if chosen[0].kind in ("notice", "advice", "submission") and above is not None:
+                return [above]
+        return chosen
 
     def read(self, rollouts: Collection[str] | None) -> None:
         if rollouts is not None and self._shown not in rollouts:
@@ -185,7 +191,7 @@ class RolloutScreen(SupervisingScreen):
             ("G", "live"),
             ("v", "range"),
             ("r", "reason"),
-            ("tab", "sheet" if self._folded else "tab"),
+            ("tab", "sheet" if self._folded else "next tab"),
             ("-", "unsure"),
             (":", "commands"),
         ], [("?", "help"), ("q", "back")]

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from apollo_tui.log.read import Entry, RolloutRow
+from apollo_tui.screens.format import clean
 from apollo_tui.screens.line import Line, Span
 from apollo_tui.screens.marks import Act, Mark, MarkKind, Request
 from apollo_tui.screens.status import FINAL, asks
@@ -91,11 +92,23 @@ class SupervisingScreen(Screen[None]):
         if app.error:
             return error_line(app.error, cells, app.glyphs)
         hints, kept = self.hints()
-        right = last_act(app.marks.last, bool(app.marks.pending), app.glyphs)
+        row = self.rollout
+        if row is not None and row.state in FINAL and self.box_hints() is None:
+            hints = [hint for hint in hints if hint[0] not in ("a", "p")]
+        act = app.marks.last
+        right = last_act(act, bool(app.marks.pending), app.glyphs, self._elsewhere(act))
         if app.said:
             right = [Span(app.said, "dim")]
         off = COMMANDING if app.core_gone else frozenset()
         return footer_line(hints, kept, right, cells, off=off)
+
+    def _elsewhere(self, act: Act | None) -> str:
+        """The name of the rollout that an act was on, when it is not the one in focus."""
+        row = self.rollout
+        if act is None or (row is not None and row.id == act.rollout):
+            return ""
+        other = self.apollo.history.rollout(act.rollout)
+        return "" if other is None else clean(other.name, ascii_only=self.apollo.glyphs.ascii)
 
     def pause_hint(self) -> Hint:
         row = self.rollout

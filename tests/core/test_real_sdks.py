@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from apollo_tui.log.read import History
 from apollo_tui.paths import Home
 from tests.models.llmock_server import script_conversation, serve_llmock
 from tests.running import core, ended, events, task_folder
@@ -41,5 +43,8 @@ async def test_a_rollout_with_real_tool_calls(
     assert (row.state, row.step, row.isolated) == ("finished", 3, True)
     made = home.rollout(rollout) / "workspace" / "made.txt"
     assert made.read_text() == "by a tool call\n"
+    sent = json.loads(History(home.database).prompt(rollout, 2))["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool"]
+    assert "from-the-sandbox" in sent[-1]["text"]
     usage = events(home, rollout, "step_completed")[0]["usage"]
     assert usage["output"] > 0

@@ -287,6 +287,38 @@ async def test_limits_end_a_rollout_with_its_reason(home: Home, tmp_path: Path) 
         assert row.why == "the time limit was reached"
 
 
+async def test_no_action_outlasts_the_working_time(home: Home, tmp_path: Path) -> None:
+    waits = {"actions": [{"tool": "sleep", "arguments": {"sleep_time": 600}}]}
+    async with core(home) as client:
+        for reply, said in (
+            (waits, "the working time is over"),
+            (bash("sleep 600"), "killed at its time limit"),
+        ):
+            rollout = await start(client, tmp_path, [reply], hours=1.5 / 3600)
+            row = await ended(home, rollout, seconds=20)
+            assert row.why == "the time limit was reached"
+            (action,) = events(home, rollout, "action_finished")
+            assert said in action["summary"]
+
+
+async def test_what_is_being_scored_takes_no_more_advice(home: Home, tmp_path: Path) -> None:
+    evaluate = "import time; time.sleep(2); print('{\"score\": 50}')"
+    async with core(home) as client:
+        started = await client.run(
+            task=task_folder(tmp_path / "late", evaluation=evaluate),
+            model=script(tmp_path / "late.jsonl", [bash("true")]),
+            sandbox="plain",
+            unisolated=True,
+        )
+        rollout = started[0]["rollout"]
+        await until(home, rollout, lambda row: row.state == "evaluating")
+        with pytest.raises(CommandRefused, match="being scored"):
+            await client.advise(rollout, "Too late.")
+        with pytest.raises(CommandRefused, match="being scored"):
+            await client.pause(rollout)
+        assert (await ended(home, rollout)).queued_advice == 0
+
+
 async def test_deltas_reach_a_follower_before_they_are_history(home: Home, tmp_path: Path) -> None:
     async with core(home) as client:
         pieces: list[str] = []

@@ -8,6 +8,8 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from apollo_tui.client import Client, core_pid
 from apollo_tui.log.verify import verify
 from apollo_tui.paths import Home
@@ -68,6 +70,8 @@ async def test_an_action_that_outlives_the_core_is_taken_up_with_its_outcome(
             await ended(home, rollout)
     first = events(home, rollout, "action_finished")[0]
     assert (first["exit_code"], first["disposition"], first["synthetic"]) == (5, "completed", False)
+    started_at = events(home, rollout, "action_started")[0]["at"]
+    assert first["seconds"] == pytest.approx((first["at"] - started_at) / 1e6, abs=0.2)
 
 
 async def test_an_action_whose_runner_died_too_is_unknown_and_not_run_again(
@@ -99,10 +103,11 @@ async def test_a_core_that_dies_while_evaluating_evaluates_again_and_leaves_noth
 ) -> None:
     evaluate = "import time; time.sleep(1.5); print('{\"score\": 77}')"
     task = task_folder(tmp_path / "scored", evaluation=evaluate)
+    replies = [bash("true"), {"actions": [{"tool": "finish", "arguments": {}}]}, bash("touch oops")]
     async with core(home) as client:
         started = await client.run(
             task=task,
-            model=script(tmp_path / "scored.jsonl", [bash("true")]),
+            model=script(tmp_path / "scored.jsonl", replies),
             sandbox="plain",
             unisolated=True,
         )
@@ -113,8 +118,12 @@ async def test_a_core_that_dies_while_evaluating_evaluates_again_and_leaves_noth
         async with core(home):
             row = await ended(home, rollout)
             await gone(str(home.rollout(rollout)))
-    assert (row.state, row.score) == ("finished", 77.0)
+    assert (row.state, row.score, row.why) == ("finished", 77.0, "the agent finished")
     assert len(events(home, rollout, "evaluation_finished")) == 1
+    # The agent was done: nothing is asked of it again.
+    assert row.step == 2
+    assert len(events(home, rollout, "request_sent")) == 2
+    assert not (home.rollout(rollout) / "workspace" / "oops").exists()
 
 
 async def gone(marker: str) -> None:

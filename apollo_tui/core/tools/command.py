@@ -43,7 +43,7 @@ class Bash:
 
     def result(self, arguments: BashArguments, outcome: Outcome, output: bytes) -> ToolResult:
         text = storable(output.decode("utf-8", "replace"))
-        said = how_it_ended(outcome, arguments.timeout)
+        said = how_it_ended(outcome)
         failed = outcome.ended != "exited" or outcome.exit_code != 0
         shown = observation(
             "command",
@@ -82,11 +82,12 @@ def ended_at(outcome: Outcome) -> int:
     return outcome.ended_at or outcome.started_at
 
 
-def how_it_ended(outcome: Outcome, timeout: float | None) -> str:
+def how_it_ended(outcome: Outcome) -> str:
     """What is to be said of an end; nothing of exit code 0."""
     match outcome.ended:
         case "timeout":
-            return f"killed after its timeout of {timeout:g} s, with everything it had started"
+            took = (outcome.ended_at - outcome.started_at) / 1e6
+            return f"killed at its time limit, after {took:.0f} s, with everything it had started"
         case "killed":
             why = "it used too much memory" if outcome.out_of_memory else "the operator ended it"
             return f"killed: {why}"

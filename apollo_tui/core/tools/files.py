@@ -134,7 +134,7 @@ class FileTool:
         """The tool itself did not come to its end."""
         text = storable(output.decode("utf-8", "replace"))
         last = telling_line(text, failed=True)
-        why = "; ".join(part for part in (how_it_ended(outcome, TIMEOUT), last) if part)
+        why = "; ".join(part for part in (how_it_ended(outcome), last) if part)
         ended = disposition(outcome)
         return ToolResult(
             text=observation(

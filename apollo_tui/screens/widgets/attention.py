@@ -45,7 +45,7 @@ def attention_lines(
             Span(f"  {step}", "dim"),
             Span(age((now - need.since) / 1e6).rjust(9 if cells >= 100 else 6), "dim"),
         ]
-        room = cells - name - 5 - len(right[0].text) - len(right[1].text)
+        room = cells - name - 5 - 2 - len(right[0].text) - len(right[1].text)
         title_of = cut_end(clean(need.name, ascii_only=glyphs.ascii), name, glyphs.cut)
         reason = cut_end(clean(need.reason, ascii_only=glyphs.ascii), max(0, room), glyphs.cut)
         left = [

@@ -53,7 +53,8 @@ def _width(hints: Sequence[Hint]) -> int:
     return sum(width(key) + width(label) + 4 for key, label in hints)
 
 
-def last_act(act: Act | None, on_its_way: bool, glyphs: Glyphs) -> list[Span]:
+def last_act(act: Act | None, on_its_way: bool, glyphs: Glyphs, elsewhere: str = "") -> list[Span]:
+    """`elsewhere` names the act's rollout where it is not the one that is shown."""
     if act is None:
         return []
     signs = {
@@ -66,6 +67,7 @@ def last_act(act: Act | None, on_its_way: bool, glyphs: Glyphs) -> list[Span]:
     return [
         Span(f"{sign} ", style),
         Span(f"{act.words}{later}", "dim" if on_its_way else "text"),
+        Span(f" of {elsewhere}" if elsewhere else "", "dim"),
         Span("   "),
         Span("u", "text bold"),
         Span(" undo", "dim"),

@@ -89,10 +89,10 @@ def _core_spans(core: str, glyphs: Glyphs) -> list[Span]:
 
 def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, core: str) -> Line:
     name = clean(row.name, ascii_only=glyphs.ascii)
+    path = [Span("apollo", "accent bold"), Span(f"  {glyphs.path}  ", "faint")]
     left = [
         Span(" "),
-        Span("apollo", "accent bold"),
-        Span(f"  {glyphs.path}  ", "faint"),
+        *(path if cells >= 60 else []),
         Span(name, "text bold"),
         Span("    " if cells >= 110 else "  "),
         *state_spans(row, glyphs),
@@ -102,8 +102,6 @@ def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, cor
     if core or cells >= 110:
         left += where
     if not core:
-        if cells >= 110:
-            left.append(Span(f"    {model_name(row, 24, glyphs)}  {row.sandbox}", "dim"))
         for label, value in measures(row, now)[: 3 if cells >= 110 else 0]:
             main, slash, rest = value.partition("/")
             right += [
@@ -116,11 +114,15 @@ def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, cor
             if row.usd_limit is not None:
                 right.append(Span(f"/{row.usd_limit:g}", "dim"))
     right = [*_trimmed(right), Span(" ")]
-    if not core and cells < 110:
-        for field in where:
+    if cells < 60 and wide([*left, *right]) + 2 > cells:
+        right = []  # which rollout it is, and where it acts, matters more
+    if not core:
+        model = model_name(row, 24, glyphs)
+        wider = [Span(f"    {model}", "dim"), Span(f"  {row.sandbox}", "dim")]
+        for field in where if cells < 110 else wider:
             if wide([*left, field, *right]) + 2 <= cells:
                 left.append(field)
-    return two_sided(left, right, cells, ground="surface")
+    return two_sided(left, right, cells, ground="surface", cut=glyphs.cut)
 
 
 def wide(spans: Sequence[Span]) -> int:

@@ -6,6 +6,7 @@ from textual import events
 from textual.message import Message
 
 from apollo_tui.log.read import Entry, RolloutRow
+from apollo_tui.screens.format import cut_end
 from apollo_tui.screens.line import Line, Span, two_sided
 from apollo_tui.screens.lines import View, queued
 from apollo_tui.screens.pane_lines import pane_body, pane_numbers, pane_title
@@ -102,14 +103,17 @@ class PlainList(Rows):
 def plain_line(row: RolloutRow, number: int, view: View, *, focused: bool) -> Line:
     sign = view.glyphs.cursor if focused else " "
     state = state_span(row, view.glyphs)
+    unsafe = "" if row.isolated else "  not isolated"
+    right = f"{row.step} " if view.width >= 30 else ""
+    room = max(2, view.width - 6 - len(unsafe) - len(right))
     return two_sided(
         [
             Span(sign, "accent"),
             Span(f"{number} ", "faint"),
             Span(state.text[:1], state.style),
-            Span(f" {view.clean(row.name)}", "text bold"),
-            Span("" if row.isolated or view.width < 40 else "  not isolated", "attention"),
+            Span(f" {cut_end(view.clean(row.name), room, view.glyphs.cut)}", "text bold"),
+            Span(unsafe, "attention"),
         ],
-        [Span(f"{row.step} ", "dim")] if view.width >= 30 else [],
+        [Span(right, "dim")],
         view.width,
     )

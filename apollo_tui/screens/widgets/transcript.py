@@ -92,6 +92,13 @@ class Transcript(Rows):
         first, last = self.state.chosen
         return [entry for n in range(first, last + 1) if (entry := self.entry(n)) is not None]
 
+    def action_above(self) -> Entry | None:
+        """The nearest action at the cursor or before it."""
+        for n in range(self.state.cursor, 0, -1):
+            if (entry := self.entry(n)) is not None and entry.kind == "action":
+                return entry
+        return None
+
     def _stands_alone(self, n: int) -> bool:
         entry = self._pages(n)
         if entry is None or entry.kind != "thinking":

@@ -68,10 +68,10 @@ def test_silence_is_said() -> None:
 
 def test_a_timeout_keeps_what_was_printed() -> None:
     result = bash(b"epoch 1\n", ended="timeout", exit_code=137, signal=9)
-    assert "error_message: killed after its timeout of 5 s" in result.text
+    assert "error_message: killed at its time limit, after 1 s" in result.text
     assert result.text.endswith("epoch 1\n")
     assert (result.disposition, result.error) == ("timeout", True)
-    assert result.summary.startswith("killed after its timeout")
+    assert result.summary.startswith("killed at its time limit")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_file_tool_that_refuses_failed() -> None:
             b"",
             {"ended": "timeout", "exit_code": 137},
             "timeout",
-            "killed after its timeout of 60 s",
+            "killed at its time limit",
         ),
         (b"Traceback ...\nOSError: disk\n", {"exit_code": 1}, "failed", "OSError: disk"),
         (b"[1]", {}, "failed", "open_file: [1]"),
