@@ -80,10 +80,10 @@ def ls_command(
         return
     head = ["name", "state", "step", "marks", "score", "cost", "model", "sandbox", "why"]
     table([head, *(_shown(row) for row in rows)], right=frozenset({2, 3, 4, 5}))
+    context.say_when_no_core_runs(rows)
 
 
 def _shown(row: RolloutRow) -> list[str]:
-    sandbox = row.sandbox if row.isolated else f"{row.sandbox}, not isolated"
     score = "" if row.score is None else f"{row.score:.1f}"
     return [
         row.name,
@@ -93,9 +93,24 @@ def _shown(row: RolloutRow) -> list[str]:
         score,
         money(row),
         row.model if len(row.model) <= 32 else f"…{row.model[-31:]}",
-        sandbox,
+        _sandbox(row),
         row.why,
     ]
+
+
+def _imported(row: RolloutRow) -> bool:
+    """Whether another program recorded it: it never ran here, and tells no times."""
+    return row.sandbox == "none"
+
+
+def _workspace(context: Context, row: RolloutRow) -> str:
+    return "" if _imported(row) else str(context.home.rollout(row.id) / "workspace")
+
+
+def _sandbox(row: RolloutRow) -> str:
+    if _imported(row):
+        return "none: imported"
+    return row.sandbox if row.isolated else f"{row.sandbox}, not isolated"
 
 
 def money(row: RolloutRow) -> str:
@@ -129,10 +144,10 @@ def show_command(context: Context, rollout: str, as_json: bool) -> None:
                 "time_limit": row.time_limit,
                 "step_limit": row.step_limit,
                 "usd_limit": row.usd_limit,
-                "worked": row.worked,
+                "worked": None if _imported(row) else row.worked,
                 "tags": row.tags,
                 "group": row.group,
-                "workspace": str(context.home.rollout(row.id) / "workspace"),
+                "workspace": _workspace(context, row) or None,
                 "scores": [{"step": step, "score": score} for step, score in scores],
                 "advice": [
                     {"advice": one.advice, "by": one.by, "state": one.state, "text": one.text}
@@ -141,6 +156,7 @@ def show_command(context: Context, rollout: str, as_json: bool) -> None:
             }
         )
         return
+    context.say_when_no_core_runs([row])
     for name, value in _facts(context, row, scores):
         if value:
             click.echo(f"{click.style(name.ljust(10), dim=True)}  {value}")
@@ -162,14 +178,14 @@ def _facts(
         ("state", row.state + (f": {row.why}" if row.why else "")),
         ("task", row.task),
         ("model", row.model),
-        ("sandbox", row.sandbox if row.isolated else f"{row.sandbox}, not isolated"),
+        ("sandbox", _sandbox(row)),
         ("steps", f"{steps}, {row.actions:,} actions, {row.errors} errors, {row.marks} marks"),
-        ("worked", worked),
+        ("worked", "" if _imported(row) else worked),
         ("cost", money(row)),
         ("scores", ", ".join(shown)),
         ("started", local(row.started_at)),
         ("ended", local(row.ended_at)),
-        ("workspace", str(context.home.rollout(row.id) / "workspace")),
+        ("workspace", _workspace(context, row)),
     ]
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "unadvise": "steer",
     "mark": "mark",
     "unmark": "mark",
+    "import": "importing",
     "config": "settings",
     "auth": "settings",
     "core": "core",

@@ -177,7 +177,7 @@ class RolloutSpec(Value):
     model: (
         str  # as the person wrote it: a configured name, or api:NAME[@BASE_URL], or scripted:FILE
     )
-    sandbox: Literal["docker", "bubblewrap", "plain"]
+    sandbox: Literal["docker", "bubblewrap", "plain", "none"]  # none: imported, it never runs
     isolated: bool
     name: str
     group: str | None = None

@@ -68,10 +68,12 @@ def _ran(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
     if entry.state == "proposed":
         lines = [field("ran", [Span("not yet", "dim")], view)]
     else:
-        taken = duration(entry.seconds or 0.0) if entry.state == "finished" else "still running"
-        if entry.seconds is not None and entry.seconds < 10 and entry.state == "finished":
-            taken = f"{entry.seconds:.1f}s"
-        at = f"  at {clock(began)}, {passed}"
+        taken = "still running"
+        if entry.state == "finished":
+            taken = _seconds(entry.seconds)
+        # What was imported ran at a time that nobody knows.
+        known = entry.state != "finished" or entry.started_at is not None
+        at = f"  at {clock(began)}, {passed}" if known else ""
         lines = [field("ran", [Span(taken, "text"), Span(at, "dim")], view)]
     if entry.state == "finished":
         lines.append(field("result", _result(entry, view), view))
@@ -88,6 +90,12 @@ def _ran(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
     )
     lines.append(field("model", thought, view))
     return lines
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "for an unknown time"
+    return f"{seconds:.1f}s" if seconds < 10 else duration(seconds)
 
 
 def _result(entry: Entry, view: View) -> list[Span]:

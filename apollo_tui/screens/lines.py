@@ -148,7 +148,7 @@ def result_of(entry: Entry, view: View) -> Span:
         return Span("failed", "error bold")
     if entry.added is not None or entry.removed is not None:
         return Span(_edit(entry.added or 0, entry.removed or 0, glyphs), "dim")
-    return Span(duration(entry.seconds or 0.0), "dim")
+    return Span("done" if entry.seconds is None else duration(entry.seconds), "dim")
 
 
 def _edit(added: int, removed: int, glyphs: Glyphs) -> str:

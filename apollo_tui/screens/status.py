@@ -16,8 +16,15 @@ def asks(row: RolloutRow) -> bool:
     return row.state == "waiting" and row.why.startswith("asks")
 
 
+def imported(row: RolloutRow) -> bool:
+    """Whether another program recorded it: it has no sandbox, never runs, and tells no times."""
+    return row.sandbox == "none"
+
+
 def state_span(row: RolloutRow, glyphs: Glyphs) -> Span:
     """The state with its sign, as titles and headers show it."""
+    if imported(row):
+        return Span(f"{glyphs.unread} imported", "dim")
     match row.state:
         case "running":
             return Span(f"{glyphs.running} running", "running")
@@ -45,13 +52,15 @@ def state_span(row: RolloutRow, glyphs: Glyphs) -> Span:
 def state_spans(row: RolloutRow, glyphs: Glyphs) -> list[Span]:
     """The state, and "not isolated" beside it where the rollout acts on this machine itself."""
     spans = [state_span(row, glyphs)]
-    if not row.isolated:
+    if not row.isolated and not imported(row):
         spans.append(Span("  not isolated", "attention"))
     return spans
 
 
 def rollout_age(row: RolloutRow, now: int) -> str:
-    """How long it has been going, or went."""
+    """How long it has been going, or went; "" where nobody knows."""
+    if imported(row):
+        return ""
     end = row.ended_at if row.state in FINAL and row.ended_at else now
     return age((end - (row.started_at or row.created_at)) / 1e6)
 
