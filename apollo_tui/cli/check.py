@@ -132,7 +132,7 @@ def _facts(context: Context) -> list[tuple[str, bool | None, str]]:
         ("Python", True, f"{platform.python_version()} at {sys.executable}"),
         _sqlite(),
     ]
-    facts.append(_home(context))
+    facts += [_home(context), _log(context)]
     facts += _sandboxes()
     facts += _models(context)
     columns, lines = shutil.get_terminal_size()
@@ -171,6 +171,16 @@ def _home(context: Context) -> tuple[str, bool | None, str]:
     except ApolloError as error:
         return "home", False, error.line
     return "home", True, f"{context.home.path} ({file_system_of(context.home.path)})"
+
+
+def _log(context: Context) -> tuple[str, bool | None, str]:
+    """Whether the log can be read; apollo-tui verify looks at all of it."""
+    try:
+        with context.history() as history:
+            rollouts = len(history.rollouts())
+    except ApolloError as error:
+        return "log", False, error.line
+    return "log", True, f"{rollouts} rollout{'' if rollouts == 1 else 's'}"
 
 
 def _sandboxes() -> list[tuple[str, bool | None, str]]:

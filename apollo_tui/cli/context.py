@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from apollo_tui.errors import ApolloError, UsageError
+from apollo_tui.errors import ApolloError, HomeError, UsageError
 from apollo_tui.paths import Home, find_home
 
 if TYPE_CHECKING:
@@ -33,11 +33,22 @@ class Context:
     def history(self) -> Iterator[History]:
         from apollo_tui.log.read import History
 
+        if self.home.path.exists() and not self.home.path.is_dir():
+            raise HomeError(f"the home {self.home.path} is no folder; choose another with --home")
         history = History(self.home.database)
         try:
             yield history
         finally:
             history.close()
+
+    def say_when_no_core_runs(self, rows: Iterable[RolloutRow]) -> None:
+        """Rollouts that had not ended stand still until a core takes them up again."""
+        from apollo_tui.client import core_pid
+        from apollo_tui.log.states import FINAL_STATES
+
+        if core_pid(self.home) is None and any(row.state not in FINAL_STATES for row in rows):
+            said = "no core runs, so they stand still; they go on with: apollo-tui core start"
+            click.echo(said, err=True)
 
     def find(self, given: str) -> RolloutRow:
         """A rollout by name, unique prefix or id."""

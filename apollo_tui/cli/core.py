@@ -55,7 +55,8 @@ def stop(context: Context) -> None:
         click.echo("no core runs")
         return
     rollouts = _end(context, pid)
-    left = f"; {rollouts} rollouts stay and go on with the next core" if rollouts else ""
+    stay = "stays and goes" if rollouts == 1 else "stay and go"
+    left = f"; {_rollouts(rollouts)} {stay} on with the next core" if rollouts else ""
     click.echo(f"the core ended{left}")
 
 
@@ -100,7 +101,7 @@ def status(context: Context, as_json: bool) -> None:
         click.echo("no core runs" if said["pid"] is None else f"pid {said['pid']} does not answer")
     else:
         click.echo(
-            f"core {said['version']} runs (pid {said['pid']}), {said['rollouts']} rollouts, "
+            f"core {said['version']} runs (pid {said['pid']}), {_rollouts(said['rollouts'])}, "
             f"{said['socket']}"
         )
 
@@ -136,6 +137,10 @@ def serve(context: Context, ready_fd: int | None) -> int:
     from apollo_tui.core.daemon import serve as serve_home
 
     return serve_home(context.home, ready_fd)
+
+
+def _rollouts(count: int) -> str:
+    return f"{count} rollout{'' if count == 1 else 's'}"
 
 
 def _end(context: Context, pid: int) -> int:

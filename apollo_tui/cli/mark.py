@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, cast
 
 import click
 
-from apollo_tui.cli.context import Context, pass_context, rollout_argument
+from apollo_tui.cli.context import Context, as_json, pass_context, print_json, rollout_argument
 from apollo_tui.client import Client
 from apollo_tui.errors import UnknownName, UsageError
 from apollo_tui.log.read import History
@@ -60,6 +60,7 @@ def read_place(text: str) -> Place:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Marks from a file: ROLLOUT PLACE MARK [CODE [NOTE]] on each line.",
 )
+@as_json
 @pass_context
 def mark_command(
     context: Context,
@@ -69,6 +70,7 @@ def mark_command(
     code: str | None,
     note: str,
     file: Path | None,
+    as_json: bool,
 ) -> None:
     """Mark actions: reject, accept, unsure, reviewed.
 
@@ -100,6 +102,15 @@ def mark_command(
             await client.mark(rollout_id, actions, one.mark, code=one.code, note=one.note)
 
     context.ask(send)
+    if as_json:
+        print_json(
+            [
+                {"rollout": rollout_id, "step": step, "ordinal": ordinal, "mark": one.mark}
+                for one, rollout_id, actions in found
+                for step, ordinal in actions
+            ]
+        )
+        return
     count = sum(len(actions) for _, _, actions in found)
     click.echo(f"{count} action{'s' if count != 1 else ''} marked")
 

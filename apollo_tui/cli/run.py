@@ -177,8 +177,11 @@ def _result(row: RolloutRow) -> list[str]:
     help="Until it has ended, needs you, or is paused.",
 )
 @click.option("--timeout", type=click.FloatRange(0), help="Seconds to wait at most.")
+@as_json
 @pass_context
-def wait_command(context: Context, rollout: str, what: str, timeout: float | None) -> int:
+def wait_command(
+    context: Context, rollout: str, what: str, timeout: float | None, as_json: bool
+) -> int:
     """Wait for a rollout. Exit code 1 when it ended otherwise, or the time was up.
 
     \b
@@ -203,7 +206,12 @@ def wait_command(context: Context, rollout: str, what: str, timeout: float | Non
         now = row if over(row) else context.ask(wait)
     except TimeoutError:
         raise ApolloError(f"{row.name} was not {what} within {timeout:g} s") from None
-    click.echo(f"{now.name} {now.state}{f': {now.why}' if now.why else ''}")
+    if as_json:
+        from apollo_tui.cli.look import ls_row
+
+        print_json(ls_row(now))
+    else:
+        click.echo(f"{now.name} {now.state}{f': {now.why}' if now.why else ''}")
     ended_well = now.state == "finished" if what == "finished" else met(now)
     return 0 if ended_well else 1
 

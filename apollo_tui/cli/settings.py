@@ -63,8 +63,9 @@ def show(context: Context, as_json: bool) -> None:
 
 
 @config_command.command()
+@as_json
 @pass_context
-def check(context: Context) -> None:
+def check(context: Context, as_json: bool) -> None:
     """Check config.toml and keys.toml; a fault is named with its line.
 
     \b
@@ -75,6 +76,10 @@ def check(context: Context) -> None:
 
     config = load(context.home)
     keys = key_names(context.home)
+    if as_json:
+        there_is = str(context.home.config) if context.home.config.exists() else None
+        print_json({"config": there_is, "models": list(config.models), "keys": list(keys)})
+        return
     there = str(context.home.config) if context.home.config.exists() else "no config.toml, defaults"
     click.echo(f"{there}: fine, {len(config.models)} models, {len(keys)} keys")
 

@@ -185,3 +185,18 @@ def test_nobody_reads_what_is_printed() -> None:
         check=False,
     )
     assert told.stderr == ""
+
+
+def test_a_home_that_is_a_file(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    done = program("--home", str(tmp_path / "home"), "ls")
+    assert done.returncode == 1
+    one_line(done.stderr, "is no folder", "--home")
+
+
+def test_the_doctor_sees_a_damaged_log(program: Program, home: Home) -> None:
+    home.path.mkdir(parents=True, exist_ok=True)
+    home.database.write_bytes(b"this is no database" * 1000)
+    done = program("doctor")
+    assert done.returncode == 1
+    assert "damaged" in done.stdout

@@ -67,7 +67,8 @@ def test_a_rollout_from_the_command_line(program: Program, home: Home, tmp_path:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["name"] == "counting"
-    assert program("wait", "counting").returncode == 0
+    waited = program("wait", "counting", "--json")
+    assert (waited.returncode, json.loads(waited.stdout)["state"]) == (0, "finished")
     (row,) = json.loads(program("ls", "--json", "--tag", "night").stdout)
     assert list(row) == LS_FIELDS
     assert (row["state"], row["isolated"], row["step"]) == ("finished", False, 9)
@@ -81,12 +82,14 @@ def test_a_rollout_from_the_command_line(program: Program, home: Home, tmp_path:
     marks = tmp_path / "marks.txt"
     marks.write_text('counting 1-2 reject impatient "a note"\n# nothing\ncounting 3.1 accept\n')
     assert "3 actions marked" in program("mark", "--from", str(marks)).stdout
-    assert program("--as", "ben", "mark", "counting", "4", "unsure").returncode == 0
+    marked_by_ben = program("--as", "ben", "mark", "counting", "4", "unsure", "--json")
+    assert [one["step"] for one in json.loads(marked_by_ben.stdout)] == [4]
     assert program("unmark", "counting", "1").returncode == 0
     marked = [json.loads(line) for line in program("log", "counting").stdout.splitlines()]
     assert [line["by"] for line in marked if line["kind"] == "marked"][-1] == "ben"
     shown = json.loads(program("show", "counting", "--json").stdout)
     assert shown["marks"] == 3
+    assert program("ls").stderr == ""
     refused = program("pause", "counting")
     assert refused.returncode == 1
     assert "finished" in refused.stderr
@@ -95,6 +98,7 @@ def test_a_rollout_from_the_command_line(program: Program, home: Home, tmp_path:
     assert program("verify").returncode == 0
     assert program("core", "stop").returncode == 0
     assert json.loads(program("core", "status", "--json").stdout)["pid"] is None
+    assert program("ls").stderr == "", "what has ended needs no core"
 
 
 def test_steering_from_the_command_line(program: Program, tmp_path: Path) -> None:
@@ -229,3 +233,18 @@ def test_the_files_of_tasks_are_checked(program: Program, tmp_path: Path) -> Non
     link, unknown = done.stdout.splitlines()
     assert "link to outside" in link
     assert "nothing-like-it" in unknown
+
+
+def test_rollouts_without_a_core_stand_still_and_ls_says_so(
+    program: Program, tmp_path: Path
+) -> None:
+    model = script(tmp_path / "m.jsonl", [bash("true", seconds=30)])
+    task = task_folder(tmp_path / "still")
+    started = program("run", task, "--model", model, "--sandbox", "plain", "--unisolated")
+    assert started.returncode == 0, started.stderr
+    assert program("ls").stderr == ""
+    assert "1 rollout stays" in program("core", "stop").stdout
+    assert "core start" in program("ls").stderr
+    assert "core start" in program("show", "still").stderr
+    assert program("stop", "still").returncode == 0  # a command starts the core
+    assert program("core", "stop").returncode == 0
