@@ -109,3 +109,28 @@ async def test_a_refusal_is_one_line_until_the_next_key(home: Home, tmp_path: Pa
             await pilot.press("q")
     finally:
         await end_core(home)
+
+
+async def test_rejecting_right_after_a_pause_takes_the_action_above_it(
+    home: Home, tmp_path: Path
+) -> None:
+    home.prepare()
+    rollout = await begin(home, tmp_path)
+    try:
+        app = ApolloApp(home, "ana")
+        async with app.run_test(size=(120, 40)) as pilot:
+            await seen(pilot, lambda: "wrote line 2" in text(app))
+            await pilot.press("enter", "p")
+            await seen(pilot, lambda: "paused after what is in flight" in text(app))
+            step = (
+                await until(home, rollout, lambda row: row.state == "paused" and not row.in_flight)
+            ).step
+            await seen(pilot, lambda: f"{step}   bash" in text(app))
+            await pilot.press("x")
+            await seen(pilot, lambda: bool(events(home, rollout, "marked")))
+            assert not app.error
+            await pilot.press("q", "q")
+        (marked,) = events(home, rollout, "marked")
+        assert marked["actions"] == [{"step": step, "ordinal": 1}]
+    finally:
+        await end_core(home)
