@@ -161,6 +161,30 @@ class SandboxSettings(Settings):
     processes: Count = Field(512, description="processes of one sandbox")
 
 
+def _check_code(code: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,40}", code):
+        raise ValueError('must be one word of letters, digits, ".", "-" or "_"')
+    return code
+
+
+ReasonCode = Annotated[str, AfterValidator(_check_code)]
+
+
+class Review(Settings):
+    tokenizer: str | None = Field(
+        None,
+        min_length=1,
+        description="folder with a tokenizer.json to count with; unset: Review counts actions",
+        examples=["/models/glm-4.5"],
+    )
+    hide_judge: bool = Field(True, description="show the judge's word only after you have decided")
+    codes: Annotated[tuple[ReasonCode, ...], Field(strict=False)] = Field(
+        (),
+        description="your own reason codes; each can stand before a note",
+        examples=[["impatient", "reward-hack"]],
+    )
+
+
 class Config(Settings):
     """All settings of a home."""
 
@@ -179,6 +203,7 @@ class Config(Settings):
     sandbox: SandboxSettings = Field(
         default_factory=SandboxSettings, description="where actions run"
     )
+    review: Review = Field(default_factory=Review, description="the screen where you mark")
     notify: Notify = Field(
         default_factory=Notify, description="the core tells you when nobody looks"
     )

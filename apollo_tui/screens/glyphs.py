@@ -41,6 +41,15 @@ class Glyphs:
     to: str = "–"
     path: str = "›"
     progress: str = "…"
+    trains_read: str = "┃"  # the mask's gutter
+    trains_unread: str = "│"
+    masked: str = "┆"
+    hidden: str = "?"
+    differs: str = "≠"  # two cells in ASCII
+    decides: str = "▸"
+    nothing: str = "–"
+    block: str = "▇"
+    densities: str = "█▓▒░"  # four signs, from full to light
 
 
 UNICODE = Glyphs()
@@ -71,6 +80,14 @@ ASCII = Glyphs(
     to="-",
     path=">",
     progress="~",
+    trains_read="T",
+    trains_unread="t",
+    masked="x",
+    differs="/=",
+    decides=">",
+    nothing="-",
+    block="#",
+    densities="4321",
 )
 
 
