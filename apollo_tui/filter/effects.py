@@ -17,6 +17,7 @@ LOOKING_TOOLS = frozenset(
     {
         "open_file",
         "goto_line",
+        "file_goto_line",
         "file_scroll_down",
         "file_scroll_up",
         "search_dir",
@@ -28,16 +29,34 @@ LOOKING_TOOLS = frozenset(
         "get_session_recent_output",
         "check_session_idle",
         "session_status",
+        "get_session_status",
         "list_sessions",
         "list_jobs",
         "job_output",
         "system_status",
         "hint",
+        "view_hint",
+        "web_search",
+        "web_browse",
+        "web_page_goto_line",
+        "web_page_scroll_down",
+        "web_page_scroll_up",
+        "web_page_search",
+        "web_page_search_next",
+        "web_page_get_links",
         "think",
     }
 )
 WAITING_TOOLS = frozenset({"sleep", "wait_for", "wait"})
-KILLING_TOOLS = frozenset({"kill_session_processes", "kill_session", "close_session", "kill_job"})
+KILLING_TOOLS = frozenset(
+    {
+        "kill_session_processes",
+        "kill_session",
+        "close_session",
+        "close_all_sessions",
+        "kill_job",
+    }
+)
 TYPING_TOOLS = frozenset({"input_in_session", "send_input", "session_input"})
 INTERRUPT_KEYS = ("\x03", "ctrl+c", "ctrl-c", "c-c", "^c")
 

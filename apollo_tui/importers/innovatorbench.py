@@ -9,29 +9,18 @@ the node's own reply, gives times without a zone, and lacks the tools' schemas, 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
 
-from apollo_tui.importers.recording import (
-    Given,
-    Observed,
-    Part,
-    Recording,
-    Said,
-    Source,
-    Submitted,
-)
+from apollo_tui.importers.recording import Given, Observed, Part, Recording, Said, Source
+from apollo_tui.importers.researchgym import read_observation
 from apollo_tui.log.types import AssistantMessage, Task, Thinking, ToolCall, Usage, UserMessage
 
 NAME = "innovatorbench"
 _SUMMARY = re.compile(r"After the last action, I have also made \d+ actions?\b")
-_RAN = frozenset({"output", "execution_time", "exit_code", "overall_score"})
-"""Fields of an observation that only an action which was executed has."""
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
@@ -259,77 +248,12 @@ class _Reader:
             if value is None or repeated.get(name) == value:
                 self.unmapped.pop(f"action.{name}", None)
 
-    # --- what an action gave back --------------------------------------------------------------
-
     def _observed(self, call_id: str, text: str, where: str) -> Observed:
         """Raises ImportFailed when nothing waits for this answer."""
         tool = self.unanswered.pop(call_id, None)
         if tool is None:
             raise self.source.failed(f"{where}.call_id: no call before it waits for {call_id!r}")
-        fields = _fields(text)
-        success = fields.get("success")
-        ran = success is True or not _RAN.isdisjoint(fields)
-        output, message = fields.get("output"), fields.get("error_message") or fields.get("message")
-        return Observed(
-            call_id=call_id,
-            text=text,
-            shown=next((one for one in (output, message) if isinstance(one, str) and one), text),
-            # A command that ran and ended badly is no action that could not be done.
-            disposition="completed" if ran else "failed" if success is False else "unknown",
-            error=success is False,
-            exit_code=_whole(fields.get("exit_code")),
-            seconds=_number(fields.get("execution_time")),
-            submitted=_submitted(fields) if tool == "eval" else None,
-            viewed_hint=tool == "view_hint" and success is True,
-        )
-
-
-def _fields(text: str) -> dict[str, Any]:
-    """An observation's fields; none when it is no JSON object."""
-    try:
-        value = from_json(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _submitted(fields: Mapping[str, Any]) -> Submitted | None:
-    number = _whole(fields.get("already_eval_num"))
-    if number is None:
-        return None
-    score = _number(fields.get("overall_score"))
-    metrics = {
-        name: value
-        for name, value in fields.items()
-        if name.startswith("metric_") and isinstance(value, dict)
-    }
-    taken = [_number(metric.get("execution_time")) or 0.0 for metric in metrics.values()]
-    said = fields.get("error_message") or fields.get("message") or ""
-    return Submitted(
-        submission=number,
-        score=score,
-        error=str(said) if score is None else "",
-        results=metrics,
-        seconds=sum(taken),
-    )
-
-
-def _whole(value: object) -> int | None:
-    """A whole number that every table can hold; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    return value if abs(value) < 1 << 53 else None
-
-
-def _number(value: object) -> float | None:
-    """A finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+        return read_observation(call_id, tool, text)
 
 
 def _usage(response: _Response) -> Usage | None:

@@ -14,6 +14,7 @@ from apollo_tui.screens.status import (
     model_name,
     position,
     rollout_age,
+    sandbox_name,
     spend,
     state_spans,
     waits_for,
@@ -40,7 +41,7 @@ def pane_numbers(row: RolloutRow, view: View) -> Line:
     if said:
         left.append(Span(f"{view.glyphs.waiting} {said}", "attention"))
     else:
-        left.append(Span(f"{model_name(row, 24, view.glyphs)}  {row.sandbox}", "faint"))
+        left.append(Span(f"{model_name(row, 24, view.glyphs)}  {sandbox_name(row)}", "faint"))
         if row.state in ("failed", "stopped") and row.why:
             style = "error" if row.state == "failed" else "dim"
             why = clean(row.why, ascii_only=view.glyphs.ascii)

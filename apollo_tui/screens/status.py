@@ -21,6 +21,11 @@ def imported(row: RolloutRow) -> bool:
     return row.sandbox == "none"
 
 
+def sandbox_name(row: RolloutRow) -> str:
+    """Where it acts; "" where it does not."""
+    return "" if imported(row) else row.sandbox
+
+
 def state_span(row: RolloutRow, glyphs: Glyphs) -> Span:
     """The state with its sign, as titles and headers show it."""
     if imported(row):

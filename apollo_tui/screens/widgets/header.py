@@ -14,6 +14,7 @@ from apollo_tui.screens.status import (
     model_name,
     position,
     rollout_age,
+    sandbox_name,
     spend,
     state_spans,
     total_spend,
@@ -49,7 +50,7 @@ def home_header(
         left += [Span(gap), Span(f"{sign} {number}{said}", style)]
     if page[1] > 1:
         left.append(Span(f"{gap}page {page[0]}/{page[1]}", "dim"))
-    right = _core_spans(core, glyphs)
+    right = core_spans(core, glyphs)
     if not core:
         if disk is not None:
             label = [Span("disk ", "dim")] if words else []
@@ -79,7 +80,7 @@ def _counts(
     return [one for one in found if one[0]]
 
 
-def _core_spans(core: str, glyphs: Glyphs) -> list[Span]:
+def core_spans(core: str, glyphs: Glyphs) -> list[Span]:
     if not core:
         return []
     gone = "gone" in core or "no core" in core
@@ -98,7 +99,7 @@ def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, cor
         *state_spans(row, glyphs),
     ]
     where = [Span(f"  {position(row)}", "dim"), Span(f"  {rollout_age(row, now)}", "dim")]
-    right = _core_spans(core, glyphs)
+    right = core_spans(core, glyphs)
     if core or cells >= 110:
         left += where
     if not core:
@@ -118,7 +119,7 @@ def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, cor
         right = []  # which rollout it is, and where it acts, matters more
     if not core:
         model = model_name(row, 24, glyphs)
-        wider = [Span(f"    {model}", "dim"), Span(f"  {row.sandbox}", "dim")]
+        wider = [Span(f"    {model}", "dim"), Span(f"  {sandbox_name(row)}", "dim")]
         for field in where if cells < 110 else wider:
             if wide([*left, field, *right]) + 2 <= cells:
                 left.append(field)
