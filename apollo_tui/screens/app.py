@@ -47,6 +47,7 @@ class ApolloApp(App[int]):
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "detach", "detach", show=False, priority=True, id="detach"),
+        Binding("ctrl+c", "say_how_to_leave", "how to leave", show=False, id="how-to-leave"),
     ]
 
     def __init__(
@@ -134,6 +135,9 @@ class ApolloApp(App[int]):
 
     def action_detach(self) -> None:
         self.exit(0)
+
+    def action_say_how_to_leave(self) -> None:
+        self.complain("q goes back, and at home it detaches; the rollouts go on")
 
     def get_key_display(self, binding: Binding) -> str:
         """Keys as they are written everywhere else: enter, esc, ctrl+r."""
