@@ -20,20 +20,9 @@ from typing import Any
 from benchmarks.logs import Turn, words, write_log
 from benchmarks.program import apollo
 from benchmarks.report import Report
+from benchmarks.tiny_tokenizer import make_tokenizer
 
 SEGMENT = 12  # steps of a row
-TEMPLATE = (
-    "{%- for message in messages %}"
-    "<|{{ message.role }}|>"
-    "{%- if message.reasoning_content %}<think>{{ message.reasoning_content }}</think>{% endif %}"
-    "{{- message.content }}"
-    "{%- for call in message.tool_calls or [] %}"
-    "<call>{{ call.function.name }} {{ call.function.arguments | tojson }}</call>"
-    "{%- endfor %}<|end|>"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-SPECIAL = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"]
 MASKED_MARGIN = 0.15
 """How much further, of what is learned without masks, the loss of masked spans may fall than that of
 unseen ones: the two are different samples of random words."""
@@ -103,7 +92,7 @@ def _data(folder: Path, rows: int) -> tuple[list[Row], list[Row], list[Spans], l
         )
     )
     tokenizer = folder / "tokenizer"
-    size = _make_tokenizer(tokenizer)
+    size = make_tokenizer(tokenizer)
 
     def export(rollout: str, *more: str) -> list[Row]:
         out = folder / f"{rollout}{len(more)}"
@@ -132,24 +121,6 @@ def _rejected(masked: list[Row], unmasked: list[Row]) -> list[Spans]:
         only = [a == -100 != b for a, b in zip(labels, all_labels, strict=True)]
         spans.append(Spans(tokens, only))
     return spans
-
-
-def _make_tokenizer(folder: Path) -> int:
-    """A small BPE over the words of `logs.words`; returns its size."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    folder.mkdir()
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    chance = random.Random(0)
-    made.train_from_iterator((words(chance, 200) for _ in range(20)), trainer)
-    made.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    return int(made.get_vocab_size())
 
 
 def _falls(

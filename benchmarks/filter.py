@@ -1,0 +1,160 @@
+"""Goal 12: the filter and its exports, at 100,000 actions, in memory that does not grow with them.
+
+Each part is the program itself as a process of its own, as a person would run it. The floors are taken in
+the same run on the same bytes: `json.dumps` and a write for `chat`, the tokenizer alone for `tokens`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+
+from benchmarks.logs import working_turns, write_log
+from benchmarks.program import Ran, apollo
+from benchmarks.report import Report
+from benchmarks.tiny_tokenizer import make_tokenizer
+
+ROLLOUT, SHORT = "long", "short"
+SHORT_ACTIONS = 1_000
+FILTER_SECONDS, MEMORY_MB, OF_FLOOR = 5.0, 300, 0.5
+
+
+def measure(*, small: bool) -> Report:
+    actions = 3_000 if small else 100_000
+    report = Report(f"filter: one rollout of {actions:,} actions")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        home = folder / "home"
+        home.mkdir(mode=0o700)
+        turns = {ROLLOUT: working_turns(actions), SHORT: working_turns(SHORT_ACTIONS, 2)}
+        asyncio.run(write_log(home / "apollo.db", turns))
+        try:
+            _filter(report, home)
+            _chat(report, home, folder)
+            _tokens(report, home, folder)
+            _turns(report, home, folder)
+        finally:
+            apollo(home, "core", "stop")
+    return report
+
+
+def _filter(report: Report, home: Path) -> None:
+    seconds, peak = _alone(_filter_rollout, home)
+    report.add("filter", f"{seconds:.1f} s", f"≤ {FILTER_SECONDS:g} s", seconds <= FILTER_SECONDS)
+    _memory(report, "filter", peak)
+    stored = apollo(home, "filter", ROLLOUT, "--json")
+    report.add("filter, stored by the core", f"{stored.seconds:.1f} s")
+
+
+def _chat(report: Report, home: Path, folder: Path) -> None:
+    file, ran = _export(home, folder, "chat", ROLLOUT)
+    size = file.stat().st_size / 1e6
+    floor, _ = _alone(_dump_again, file)
+    report.add("floor: json.dumps and write", f"{size / floor:.0f} MB/s")
+    share = floor / ran.seconds
+    report.add(
+        "chat",
+        f"{size:.0f} MB, {size / ran.seconds:.0f} MB/s, {share:.2f} of the floor",
+        f"≥ {OF_FLOOR}",
+        share >= OF_FLOOR,
+    )
+    _memory(report, "chat", ran.peak_mb)
+
+
+def _tokens(report: Report, home: Path, folder: Path) -> None:
+    tokenizer = folder / "tokenizer"
+    make_tokenizer(tokenizer)
+    file, ran = _export(home, folder, "tokens", ROLLOUT, "--tokenizer", str(tokenizer))
+    (floor, characters), _ = _alone(_encode_again, file, tokenizer)
+    report.add("floor: the tokenizer alone", f"{characters / floor / 1e6:.1f} M characters/s")
+    share = floor / ran.seconds
+    report.add(
+        "tokens",
+        f"{characters / ran.seconds / 1e6:.1f} M characters/s, {share:.2f} of the floor",
+        f"≥ {OF_FLOOR}",
+        share >= OF_FLOOR,
+    )
+    _memory(report, "tokens", ran.peak_mb)
+
+
+def _turns(report: Report, home: Path, folder: Path) -> None:
+    file, ran = _export(home, folder, "turns", SHORT)
+    size = file.stat().st_size / 1e6
+    report.add(
+        f"turns, of {SHORT_ACTIONS:,} actions",
+        f"{size:.0f} MB, {ran.seconds / size * 1000:.1f} ms/MB",
+    )
+    _memory(report, "turns", ran.peak_mb)
+
+
+def _export(home: Path, folder: Path, form: str, rollout: str, *more: str) -> tuple[Path, Ran]:
+    """The rows' file, and how the export ran: from a stored run, so that filtering does not count."""
+    run = json.loads(apollo(home, "filter", rollout, "--json").said)["run"]
+    out = folder / form
+    ran = apollo(home, "export", rollout, "--format", form, "--out", str(out), "--run", run, *more)
+    (file,) = out.glob("*.jsonl")
+    return file, ran
+
+
+def _memory(report: Report, what: str, peak_mb: float) -> None:
+    report.add(f"{what}, memory", f"{peak_mb:.0f} MiB", f"≤ {MEMORY_MB} MiB", peak_mb <= MEMORY_MB)
+
+
+# --- parts that run alone, each in a new process -------------------------------------------------
+
+
+def _alone(part, *arguments):  # type: ignore[no-untyped-def]
+    """What `part` returns, and the peak memory in MiB of the process that ran nothing else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(part, *arguments).result(), pool.submit(_peak_mb).result()
+
+
+def _peak_mb() -> float:
+    return getrusage(RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _filter_rollout(home: Path) -> float:
+    from apollo_tui.filter.run import FilterSettings, filter_rollout
+    from apollo_tui.log.read import History
+    from apollo_tui.log.trajectory import read_trajectory
+
+    began = time.perf_counter()
+    history = History(home / "apollo.db")
+    verdicts = filter_rollout(read_trajectory(history, ROLLOUT), history.text, FilterSettings())
+    seconds = time.perf_counter() - began
+    assert verdicts.decided, "the made-up rollout has actions to mask"
+    return seconds
+
+
+def _dump_again(file: Path) -> float:
+    """Seconds for `json.dumps` of the same rows and writing them; reading them does not count."""
+    seconds = 0.0
+    with file.open() as rows, file.with_suffix(".again").open("w") as out:
+        for line in rows:
+            row = json.loads(line)
+            began = time.perf_counter()
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            seconds += time.perf_counter() - began
+    return seconds
+
+
+def _encode_again(file: Path, tokenizer: Path) -> tuple[float, int]:
+    """Seconds for encoding the same texts, and how many characters they have."""
+    from tokenizers import Tokenizer
+
+    made = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    seconds, characters = 0.0, 0
+    with file.open() as rows:
+        for line in rows:
+            text = made.decode(json.loads(line)["input_ids"], skip_special_tokens=False)
+            began = time.perf_counter()
+            made.encode(text, add_special_tokens=False)
+            seconds += time.perf_counter() - began
+            characters += len(text)
+    return seconds, characters
