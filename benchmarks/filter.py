@@ -10,15 +10,20 @@ import asyncio
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
+from typing import ParamSpec, TypeVar
 
 from benchmarks.logs import working_turns, write_log
 from benchmarks.program import Ran, apollo
 from benchmarks.report import Report
 from benchmarks.tiny_tokenizer import make_tokenizer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ROLLOUT, SHORT = "long", "short"
 SHORT_ACTIONS = 1_000
@@ -109,10 +114,10 @@ def _memory(report: Report, what: str, peak_mb: float) -> None:
 # --- parts that run alone, each in a new process -------------------------------------------------
 
 
-def _alone(part, *arguments):  # type: ignore[no-untyped-def]
+def _alone(part: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> tuple[T, float]:
     """What `part` returns, and the peak memory in MiB of the process that ran nothing else."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(part, *arguments).result(), pool.submit(_peak_mb).result()
+        return pool.submit(part, *arguments, **named).result(), pool.submit(_peak_mb).result()
 
 
 def _peak_mb() -> float:

@@ -162,22 +162,23 @@ def _loss(model: Any, spans: list[Spans]) -> float:
 
 def _model(size: int, longest: int) -> Any:
     """A causal transformer of two layers."""
-    import torch
-    from torch import nn
+    from torch import arange, nn
 
-    class Tiny(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.tokens = nn.Embedding(size, 128)
-            self.places = nn.Embedding(longest, 128)
-            layer = nn.TransformerEncoderLayer(128, 4, 256, dropout=0.0, batch_first=True)
-            self.layers = nn.TransformerEncoder(layer, 2)
-            self.head = nn.Linear(128, size)
+    layer = nn.TransformerEncoderLayer(128, 4, 256, dropout=0.0, batch_first=True)
+    parts = nn.ModuleDict(
+        {
+            "tokens": nn.Embedding(size, 128),
+            "places": nn.Embedding(longest, 128),
+            "layers": nn.TransformerEncoder(layer, 2),
+            "head": nn.Linear(128, size),
+        }
+    )
 
-        def forward(self, tokens: Any) -> Any:
-            length = tokens.shape[1]
-            hidden = self.tokens(tokens) + self.places(torch.arange(length))
-            causal = nn.Transformer.generate_square_subsequent_mask(length)
-            return self.head(self.layers(hidden, mask=causal, is_causal=True))
+    def forward(tokens: Any) -> Any:
+        length = tokens.shape[1]
+        hidden = parts["tokens"](tokens) + parts["places"](arange(length))
+        causal = nn.Transformer.generate_square_subsequent_mask(length)
+        return parts["head"](parts["layers"](hidden, mask=causal, is_causal=True))
 
-    return Tiny()
+    parts.forward = forward
+    return parts
