@@ -80,6 +80,7 @@ class _Log:
                 "metadata": known(metadata),
                 **known({"tags": list(self.spec.tags)}),
             },
+            "plan": {},  # not known; but Inspect lists no log without one
             **known({"results": self._results(len(samples))}),
             "stats": {
                 "started_at": iso(self.times.created),

@@ -1,0 +1,96 @@
+"""A rollout whose kept actions are known word for word, and its exports on disk as they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apollo_tui.filter.export import Format
+from apollo_tui.filter.export.rows import Rows, Written
+from apollo_tui.filter.export.source import Source
+from apollo_tui.log.events import EvaluationFinished, RolloutEnded, SegmentStarted, StepRegenerated
+from apollo_tui.log.read import History
+from apollo_tui.log.types import Usage, UserMessage
+from tests.filter.made import Made, R
+from tests.filter.stored import RUN, write
+
+END = "<|im_end|>"
+
+
+def _call(command: str) -> str:
+    return f'<tool_call>bash {{"command": "{command}"}}</tool_call>'
+
+
+WHOLE = [
+    f"<think>Where am I?</think>I look first.{_call('ls -la')}{END}",
+    f"Then I read.{_call('cat notes.txt')}{END}",
+    f"<think>After the summary: é, 漢字, 🙂.</think>{_call('python train.py')}{END}",
+    f"{_call('pytest -q')}{END}",
+]
+"""The replies that train as a whole, in order, as the plain template renders them."""
+
+PARTS = [f"{_call('wc -l notes.txt')}{END}", _call("git add -A")]
+"""What else may train, where spans can: kept actions beside a masked one. After the first comes the end
+of its turn; the second is followed by a masked action."""
+
+MASKED = ["rm -rf data", "rm notes.txt", "git push --force", "pytest -x"]
+"""Commands of actions that must not train."""
+
+
+def made_rollout() -> Made:
+    """Two segments; several actions in a step, advice, a summary, a retry, marks."""
+    made = Made()
+    made.step(
+        ("bash", {"command": "ls -la"}),
+        observations=["notes.txt"],
+        thinking="Where am I?",
+        text="I look first.",
+        usage=Usage(input=100, cached=20, output=9, cost_usd=0.01),
+    )
+    made.bash("rm -rf data", "gone", thinking="Make room.")
+    made.mark(2, "reject")
+    made.step(
+        ("bash", {"command": "rm notes.txt"}),
+        ("bash", {"command": "wc -l notes.txt"}),
+        observations=["", "0"],
+        text="Two at once.",
+    )
+    made.mark(3, "reject")
+    made.mark(3, "accept", ordinal=2, by="ben")
+    made.advise("Read before you delete.")
+    made.bash("cat notes.txt", "begin", text="Then I read.")
+    carried = made.sent
+    summary = UserMessage(text="So far: notes were read.", source="summary")
+    made.tell(SegmentStarted(rollout=R, step=5, segment=2, why="summary"))
+    task = UserMessage(text="Make it.").model_dump_json()
+    made.begin_segment([task, summary.model_dump_json(), *carried])
+    made.bash("python train.py", "loss 0.1", thinking="After the summary: é, 漢字, 🙂.")
+    made.step(
+        ("bash", {"command": "git add -A"}),
+        ("bash", {"command": "git push --force"}),
+        text="Save and share.",
+    )
+    made.mark(6, "reject", ordinal=2)
+    made.bash("pytest -x", "1 failed")
+    made.tell(StepRegenerated(rollout=R, step=8, replaces=7))
+    made.sent = []
+    made.bash("pytest -q", "1 passed")
+    made.tell(EvaluationFinished(rollout=R, submission=1, step=8, score=0.5))
+    made.tell(RolloutEnded(rollout=R, state="finished"))
+    return made
+
+
+async def export(folder: Path, a_format: Format) -> Written:
+    """What the filter lets train of the rollout, as one export in `folder`."""
+    database = folder.parent / f"{folder.name}.db"
+    await write(database, made_rollout())
+    history = History(database)
+    folder.mkdir()
+    rows = Rows(folder, a_format)
+    try:
+        for rollout in Source(history, history.filter_run(RUN)).rollouts():
+            for row in a_format.rows(rollout):
+                rows.write(row)
+        return rows.finish()
+    finally:
+        rows.close()
+        history.close()
