@@ -6,7 +6,6 @@ missing, so going on after a crash is the same as going on.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from contextlib import aclosing
 from time import monotonic
@@ -14,11 +13,12 @@ from time import monotonic
 from apollo_tui.client import Streamed
 from apollo_tui.core import context
 from apollo_tui.core.action import Actor
+from apollo_tui.core.backoff import backoff
 from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.restore import restore_messages
 from apollo_tui.core.tools.registry import specs, summarise_call
-from apollo_tui.errors import KeyMissing, ModelError, ModelUnavailable, ReplyBroken
+from apollo_tui.errors import ModelError, ReplyBroken
 from apollo_tui.log.events import (
     ActionSummary,
     AdviceDelivered,
@@ -273,7 +273,7 @@ class Agent:
 
     async def _ask_again_later(self, step: int, attempt: int, error: ModelError) -> None:
         """An API that is down, busy or refuses costs time, never the rollout."""
-        delay = _backoff(error, self.progress.model_failures)
+        delay = backoff(error, self.progress.model_failures)
         partial = "".join(self._partial)
         await self.recorder.record(
             ModelFailed(
@@ -322,11 +322,3 @@ class Agent:
 def _preview(text: str) -> str:
     """The beginning of a text on one line, for lists."""
     return " ".join(text[: PREVIEW * 2].split())[:PREVIEW]
-
-
-def _backoff(error: ModelError, failures: int) -> float:
-    """Seconds until the next try: what the API asked for, else doubling with jitter."""
-    if isinstance(error, ModelUnavailable) and error.retry_after is not None:
-        return error.retry_after + random.uniform(0, 1)
-    longest = 30.0 if isinstance(error, KeyMissing) else 60.0
-    return min(longest, 2.0 ** min(failures, 6)) * random.uniform(0.5, 1.0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 from apollo_tui.core.progress import Progress
 from apollo_tui.log.events import Event
@@ -23,7 +24,7 @@ class Recorder:
         self.log = log
         self.rollout = rollout
         self.progress = progress
-        self._order = asyncio.Lock()
+        self.writing = asyncio.Lock()  # one write at a time: the fold's order is the log's
 
     async def record(self, *events: Event, texts: Iterable[str] = (), durable: bool = False) -> int:
         """Append in one transaction; returns the last seq once it is committed."""
@@ -38,7 +39,7 @@ class Recorder:
     ) -> int:
         """Like `record`, with events chosen when nothing else is being written (so that numbers
         counted from `progress` are unique). Choosing none writes nothing and returns 0."""
-        async with self._order:
+        async with self.writing:
             stamped = [
                 event
                 if event.at
@@ -55,6 +56,28 @@ class Recorder:
         for event in events:
             self.progress.apply(event)
         return seq
+
+
+async def record_together(log: Log, recorders: Sequence[Recorder], events: Sequence[Event]) -> None:
+    """Append facts about several rollouts in one transaction, durably: all of them or none.
+
+    `recorders` are those of the rollouts among them that run; always name them in the same order, as
+    nothing else may be written of any of them meanwhile.
+    """
+
+    async def write() -> int:
+        stamped = [event.model_copy(update={"at": now()}) for event in events]
+        seq = await log.append(*stamped, durable=True)
+        for recorder in recorders:
+            for event in stamped:
+                if event.rollout == recorder.rollout:
+                    recorder.progress.apply(event)
+        return seq
+
+    async with contextlib.AsyncExitStack() as stack:
+        for recorder in recorders:
+            await stack.enter_async_context(recorder.writing)
+        await _unbroken(write())
 
 
 async def _unbroken(work: Coroutine[object, object, int]) -> int:

@@ -7,15 +7,17 @@ import functools
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from apollo_tui.client import Streamed
 from apollo_tui.config import Config, load
+from apollo_tui.core.filtering import FilterRuns
 from apollo_tui.core.importing import Importing
+from apollo_tui.core.marking import ImportingMarks
 from apollo_tui.core.preflight import plan_run
 from apollo_tui.core.progress import Progress
-from apollo_tui.core.recorder import Recorder
+from apollo_tui.core.recorder import Recorder, record_together
 from apollo_tui.core.restore import restore_progress
 from apollo_tui.core.rollout import Rollout
 from apollo_tui.errors import ApolloError, CommandRefused, UnknownName
@@ -59,6 +61,8 @@ class Supervisor:
         self._importing = Importing(log)
         self._running: dict[str, Rollout] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._filters = FilterRuns(home, log, self.record)
+        self._importing_marks = ImportingMarks(home, log, self.record_together)
 
     @property
     def running(self) -> int:
@@ -68,6 +72,7 @@ class Supervisor:
 
     async def recover(self) -> None:
         """Take up every rollout that had not ended; remove what ended ones left behind."""
+        await self._filters.recover()
         for rollout in await self.log.sandboxes_left():
             await self._clear_away(rollout)
         for rollout in await self.log.open_rollouts():
@@ -91,6 +96,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """The core ends; containers and jobs stay, and another core goes on with them."""
+        await self._filters.stop()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -148,6 +154,10 @@ class Supervisor:
             return await self._run(command)
         if isinstance(command, commands.Import):
             return await self._importing.obey(command)
+        if isinstance(command, commands.ImportMarks):
+            return await self._importing_marks.obey(command)
+        if isinstance(command, commands.Filter | commands.CancelFilter | commands.NoteExport):
+            return await self._filters.obey(command)
         if isinstance(command, commands.RolloutCommand) and (
             told := await self.log.answered(command.command)
         ):
@@ -296,11 +306,24 @@ class Supervisor:
             if isinstance(command, commands.Mark)
             else _said(Unmarked, command, actions=command.actions)
         )
-        if live := self._running.get(command.rollout):
-            await live.recorder.record(event, durable=True)
-        else:
-            await self.log.append(event, durable=True)
+        await self.record(command.rollout, event, durable=True)
         return {"rollout": command.rollout}
+
+    async def record(
+        self, rollout: str, *events: Event, texts: Iterable[str] = (), durable: bool = False
+    ) -> int:
+        """Put facts about a rollout on the log: through its recorder while it runs."""
+        if live := self._running.get(rollout):
+            return await live.recorder.record(*events, texts=texts, durable=durable)
+        return await self.log.append(*events, texts=texts, durable=durable)
+
+    async def record_together(self, events: Sequence[Event]) -> None:
+        """Put facts about several rollouts on the log, all of them or none, durably."""
+        concerned = sorted({event.rollout for event in events if event.rollout is not None})
+        live = [
+            self._running[rollout].recorder for rollout in concerned if rollout in self._running
+        ]
+        await record_together(self.log, live, events)
 
     async def _live(self, rollout: str, done_to: str) -> Rollout:
         live = self._running.get(rollout)

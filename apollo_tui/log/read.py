@@ -480,6 +480,11 @@ class History:
         )
         return [MarkRow(*row) for row in self._rows(query, *values)]
 
+    def action_keys(self, rollout: str) -> set[tuple[int, int]]:
+        """The step and ordinal of every action of a rollout."""
+        query = "SELECT step, ordinal FROM actions WHERE rollout = ?"
+        return {(row[0], row[1]) for row in self._rows(query, rollout)}
+
     # --- the log itself ------------------------------------------------------------------------
 
     def events(self, rollout: str | None, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
