@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     binaries = prepare(".venv-proof", "proof")
     with tempfile.TemporaryDirectory() as caches:
         environment = os.environ | OFFLINE | {"HF_HOME": caches, "XDG_DATA_HOME": caches}
-        command = [binaries / "pytest", *WARNINGS, *(arguments or ["tests/proof"])]
+        command = [str(binaries / "pytest"), *WARNINGS, *(arguments or ["tests/proof"])]
         return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
 
 
