@@ -32,6 +32,9 @@ PARTS = [f"{_call('wc -l notes.txt')}{END}", _call("git add -A")]
 """What else may train, where spans can: kept actions beside a masked one. After the first comes the end
 of its turn; the second is followed by a masked action."""
 
+PAIR = [f"{_call('pytest -q')}{END}", f"{_call('pytest -x')}{END}"]
+"""The retry, and the reply it replaced."""
+
 MASKED = ["rm -rf data", "rm notes.txt", "git push --force", "pytest -x"]
 """Commands of actions that must not train."""
 
