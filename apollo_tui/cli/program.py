@@ -29,6 +29,8 @@ COMMANDS = {
     "unadvise": "steer",
     "mark": "mark",
     "unmark": "mark",
+    "marks": "mark_files",
+    "filter": "filtering",
     "import": "importing",
     "config": "settings",
     "auth": "settings",
