@@ -538,16 +538,20 @@ class History:
         return int(rows[0][0] or 0) if rows else 0
 
     def texts(self, refs: Iterable[str]) -> dict[str, str]:
-        """Texts by their hashes, read in few queries. Raises LogCorrupt, naming the hash, when one is
-        missing or damaged."""
+        """Texts by their hashes. Raises LogCorrupt, naming the hash, when one is missing or damaged."""
+        return {ref: text.decode() for ref, text in self.encoded_texts(refs).items()}
+
+    def encoded_texts(self, refs: Iterable[str]) -> dict[str, bytes]:
+        """The same in UTF-8, which is what JSON is read from. Read in few queries."""
         wanted = list(dict.fromkeys(refs))
-        found = {
-            ref: self._restored(ref, data)
-            for chunk in _chunks(wanted)
-            for ref, data in self._rows(
-                f"SELECT hash, data FROM texts WHERE hash IN ({_marks(chunk)})", *chunk
-            )
-        }
+        found: dict[str, bytes] = {}
+        for chunk in _chunks(wanted):
+            query = f"SELECT hash, data FROM texts WHERE hash IN ({_marks(chunk)})"
+            for ref, data in self._rows(query, *chunk):
+                try:
+                    found[ref] = restore(ref, data)
+                except ValueError as error:
+                    raise self._damaged(ref, error) from error
         if len(found) < len(wanted):
             raise self._lacks(next(ref for ref in wanted if ref not in found))
         return found
@@ -570,14 +574,11 @@ class History:
             raise self._lacks(next(ref for ref in wanted if ref not in sizes))
         return sizes
 
-    def _restored(self, ref: str, data: bytes) -> str:
-        try:
-            return restore(ref, data)
-        except ValueError as error:
-            raise LogCorrupt(
-                f"{self._path}: the text {ref} is damaged ({error}); see what else with: "
-                "apollo-tui verify"
-            ) from error
+    def _damaged(self, ref: str, error: ValueError) -> LogCorrupt:
+        return LogCorrupt(
+            f"{self._path}: the text {ref} is damaged ({error}); see what else with: "
+            "apollo-tui verify"
+        )
 
     def _lacks(self, ref: str) -> LogCorrupt:
         return LogCorrupt(

@@ -23,12 +23,12 @@ def decompress(stored: bytes) -> str:
     return _decompressor.decompress(stored).decode()
 
 
-def restore(ref: str, stored: bytes) -> str:
-    """The text with this address. Raises ValueError when what is stored is not that text."""
+def restore(ref: str, stored: bytes) -> bytes:
+    """The text with this address, in UTF-8. Raises ValueError when what is stored is not that text."""
     try:
         raw = _decompressor.decompress(stored)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     if hashlib.sha256(raw).hexdigest()[:32] != ref:
         raise ValueError("it is not what its address says")
-    return raw.decode()
+    return raw

@@ -43,18 +43,17 @@ def chat_message(message: Message) -> ChatMessage:
 
 
 def _of_stored(message: Stored) -> ChatMessage:
-    match message["role"]:
-        case "user":
-            return {"role": "user", "content": message["text"]}
-        case "assistant":
-            return _assistant(message)
-        case _:
-            return {
-                "role": "tool",
-                "tool_call_id": message["call_id"],
-                "name": message["tool"],
-                "content": message["text"],
-            }
+    role = message["role"]
+    if role == "tool":
+        return {
+            "role": "tool",
+            "tool_call_id": message["call_id"],
+            "name": message["tool"],
+            "content": message["text"],
+        }
+    if role == "assistant":
+        return _assistant(message)
+    return {"role": "user", "content": message["text"]}
 
 
 def thinking_text(message: AssistantMessage) -> str:
@@ -69,7 +68,7 @@ def called_with(call: ToolCall) -> dict[str, Any]:
 
 def _assistant(message: Stored) -> ChatMessage:
     made: ChatMessage = {"role": "assistant", "content": message["text"]}
-    if thinking := "".join(block["text"] for block in message["thinking"]):
+    if thinking := "".join([block["text"] for block in message["thinking"]]):
         made["reasoning_content"] = thinking
     if message["actions"]:
         made["tool_calls"] = [_call(action) for action in message["actions"]]

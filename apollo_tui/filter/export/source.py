@@ -70,9 +70,16 @@ class FilteredRollout:
     def samples(self) -> Iterator[MaskedSample]:
         """The samples that the model was sent, in order, one a segment."""
         self.replies_told = 0
-        for sample in samples(self.rollout, self.trajectory.segments):
-            yield MaskedSample(sample, mask(sample, self.verdicts))
-            self.replies_told += len(sample.turns)
+        for one in self._masked:
+            yield one
+            self.replies_told += len(one.masks)
+
+    @cached_property
+    def _masked(self) -> tuple[MaskedSample, ...]:
+        return tuple(
+            MaskedSample(sample, mask(sample, self.verdicts))
+            for sample in samples(self.rollout, self.trajectory.segments)
+        )
 
     @cached_property
     def steps(self) -> dict[int, Step]:
@@ -106,7 +113,7 @@ class FilteredRollout:
 
     def chat_messages(self, refs: Sequence[TextRef], system: str = "") -> list[ChatMessage]:
         """Messages in the chat form, after the system prompt if there is one. Raises LogCorrupt."""
-        texts = self.history.texts(refs)
+        texts = self.history.encoded_texts(refs)
         try:
             return chat_of_stored(system, (from_json(texts[ref]) for ref in refs))
         except (ValueError, KeyError, TypeError) as error:

@@ -24,7 +24,7 @@ from apollo_tui.filter.export.folder import FACTS_FILE, new_folder, refuse_exist
 from apollo_tui.filter.export.parquet import need_parquet, write_parquet
 from apollo_tui.filter.export.readme import readme
 from apollo_tui.filter.export.rows import Chosen, Rows, Written
-from apollo_tui.filter.export.source import FilteredRollout, Source
+from apollo_tui.filter.export.source import Source
 from apollo_tui.filter.export.tally import Tally
 
 README_FILE = "README.md"
@@ -59,6 +59,7 @@ class _Counted:
 
     tally: Tally = field(default_factory=Tally)
     exported: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, int] = field(default_factory=dict)
     size: int = 0
 
 
@@ -89,7 +90,7 @@ def write_export(
     with new_folder(order.target, replace=order.replace) as partial:
         left_out: Counter[str] = Counter()
         with closing(Rows(partial, a_format, order.chosen)) as rows:
-            for row in _rows(source, a_format, trainer, watcher, counted.tally, left_out):
+            for row in _rows(source, a_format, trainer, watcher, counted, left_out):
                 rows.write(row)
             written = rows.finish()
         if not written.rows:
@@ -112,8 +113,10 @@ def write_export(
 def _count(source: Source, a_format: Format) -> _Counted:
     counted = _Counted()
     for rollout in source.rollouts():
+        before = counted.tally.replies
         counted.tally.add(rollout)
         counted.exported[rollout.rollout] = rollout.name
+        counted.replies[rollout.rollout] = counted.tally.replies - before
         if isinstance(a_format, Sized):
             counted.size += a_format.bytes_of(rollout)
     return counted
@@ -124,7 +127,7 @@ def _rows(
     a_format: Format,
     trainer: Trainer | None,
     watcher: Watcher,
-    tally: Tally,
+    counted: _Counted,
     left_out: Counter[str],
 ) -> Iterator[Row]:
     """All rows, as the trainer reads them; what is left out is counted at the end."""
@@ -136,15 +139,11 @@ def _rows(
             adapted = row if trainer is None else trainer.adapt(a_format.name, row)
             if adapted is not None:
                 yield adapted
-            watcher.progress(done + rollout.replies_told, tally.replies)
-        done += _replies(rollout)
-        watcher.progress(done, tally.replies)
+            watcher.progress(done + rollout.replies_told, counted.tally.replies)
+        done += counted.replies[rollout.rollout]
+        watcher.progress(done, counted.tally.replies)
     for reasons in (*rollouts, Counter() if trainer is None else trainer.reasons):
         left_out.update(reasons)
-
-
-def _replies(rollout: FilteredRollout) -> int:
-    return sum(len(one.masks) for one in rollout.samples())
 
 
 def _write_beside(
