@@ -15,7 +15,7 @@ import tempfile
 from environment import CHECKOUT, prepare
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-WARNINGS = ["-W", "default"]  # warnings of other people's libraries are not ours to fix
+WARNINGS = ["-W", "ignore"]  # warnings of other people's libraries are not ours to fix
 
 
 def main(arguments: list[str]) -> int:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import load_dataset
 
 from apollo_tui.filter.export import Format
 from apollo_tui.filter.export.chat import Chat
 from apollo_tui.filter.export.preferences import Preferences
 from apollo_tui.filter.export.turns import Turns
+from tests.proof.trained import loaded
 from tests.proof.written import export
 
 
@@ -36,10 +36,8 @@ def same(read: Any, written: Any) -> bool:
 @pytest.mark.parametrize("a_format", [Chat(), Turns(), Preferences()], ids=lambda one: one.name)
 async def test_every_row_is_read_as_it_was_written(tmp_path: Path, a_format: Format) -> None:
     done = await export(tmp_path / "out", a_format)
-    file = tmp_path / "out" / done.file
-    read = load_dataset(
-        "json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache")
-    )
+    file = tmp_path / "out" / done.rows_file
+    read = loaded(file)
     assert len(read) == done.rows > 0
     for row, written in zip(read, lines(file), strict=True):
         assert same(row, written), (row, written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from tests.proof.written import MASKED, PARTS, WHOLE
 TEMPLATES = Path(__file__).parent.parent / "filter" / "templates"
 
 
-def tokenizer_folder(path: Path, template: str) -> Path:
-    """A tokenizer as a model publishes it, with one of the templates of the tests."""
+def tokenizer_folder(
+    path: Path, template: str, texts: Iterable[str] = (*WHOLE, *PARTS, *MASKED), size: int = 600
+) -> Path:
+    """A tokenizer of so many tokens as a model publishes it, trained on texts, with a template."""
     spelled = Tokenizer(models.BPE())
     spelled.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     spelled.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=600,
+        vocab_size=size,
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    spelled.train_from_iterator([*WHOLE, *PARTS, *MASKED], trainer)
+    spelled.train_from_iterator(texts, trainer)
     published = PreTrainedTokenizerFast(
         tokenizer_object=spelled, eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
@@ -53,7 +56,7 @@ def model(tokenizer: Any) -> LlamaForCausalLM:
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=2,
-            max_position_embeddings=4096,
+            max_position_embeddings=65536,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None,

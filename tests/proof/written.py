@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from apollo_tui.filter.export import Format
-from apollo_tui.filter.export.rows import Rows, Written
+from apollo_tui.filter.export.facts import Facts
 from apollo_tui.filter.export.source import Source
+from apollo_tui.filter.export.writer import Order, write_export
 from apollo_tui.log.events import EvaluationFinished, RolloutEnded, SegmentStarted, StepRegenerated
 from apollo_tui.log.read import History
 from apollo_tui.log.types import Usage, UserMessage
@@ -82,18 +83,26 @@ def made_rollout() -> Made:
     return made
 
 
-async def export(folder: Path, a_format: Format) -> Written:
+async def export(folder: Path, a_format: Format) -> Facts:
     """What the filter lets train of the rollout, as one export in `folder`."""
     database = folder.parent / f"{folder.name}.db"
     await write(database, made_rollout())
+    return export_of(database, RUN, folder, a_format)
+
+
+def export_of(database: Path, run: str, folder: Path, a_format: Format) -> Facts:
+    """An export of a filter run that is on the log."""
     history = History(database)
-    folder.mkdir()
-    rows = Rows(folder, a_format)
     try:
-        for rollout in Source(history, history.filter_run(RUN)).rollouts():
-            for row in a_format.rows(rollout):
-                rows.write(row)
-        return rows.finish()
+        source = Source(history, history.filter_run(run))
+        return write_export(source, a_format, Order(folder), _Unwatched())
     finally:
-        rows.close()
         history.close()
+
+
+class _Unwatched:
+    def will_take(self, size: int, free: int) -> None:
+        assert size <= free
+
+    def progress(self, done: int, total: int) -> None:
+        assert done <= total
