@@ -134,6 +134,14 @@ def _row(
         refused[PROMPT_CHANGES] += 1
 
 
+def task_before(messages: Sequence[ChatMessage], position: int) -> Sequence[ChatMessage]:
+    """The shortest conversation that a reply can answer: up to the first thing that was asked."""
+    for place, message in enumerate(messages[:position]):
+        if message["role"] == "user":
+            return messages[: place + 1]
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class _Conversation:
     template: Template
@@ -167,9 +175,7 @@ class _Conversation:
     def _said(self, prompt: str, position: int) -> Iterator[str]:
         """The reply as the template shows it when nothing follows: first as an answer to the task,
         which costs little and nearly always is the same, then where it stands."""
-        reply = self.messages[position]
-        asked = [message["role"] for message in self.messages[:position]]
-        task = self.messages[: asked.index("user") + 1] if "user" in asked else []
+        reply, task = self.messages[position], task_before(self.messages, position)
         try:
             opening = self.template.render(task, self.tools, add_generation_prompt=True)
             answer = self.template.render([*task, reply], self.tools, add_generation_prompt=False)
