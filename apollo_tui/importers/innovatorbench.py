@@ -22,6 +22,9 @@ from apollo_tui.log.types import AssistantMessage, Task, Thinking, ToolCall, Usa
 NAME = "innovatorbench"
 _SUMMARY = re.compile(r"After the last action, I have also made \d+ actions?\b")
 
+MOST_MESSAGES = 100_000
+"""No context holds as many: reading a file takes no more memory than these do."""
+
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
@@ -65,7 +68,7 @@ class _Response(_Read):
     usage: _Usage | None = None
     model: str | None = None
     finish_reason: str | None = None
-    tool_calls: list[_Call] | None = None
+    tool_calls: Annotated[list[_Call], Field(fail_fast=True)] | None = None
 
 
 class _Action(_Read):
@@ -75,7 +78,7 @@ class _Action(_Read):
 
 class _Node(_Read):
     system_prompt: str | None = None
-    messages: list[_Message]
+    messages: Annotated[list[_Message], Field(max_length=MOST_MESSAGES, fail_fast=True)]
     response: _Response | None = None
     action: _Action | None = None
     observation: dict[str, Any] | str | None = None

@@ -77,19 +77,23 @@ def _ran(detail: ActionDetail, entry: Entry, view: View) -> list[Line]:
         lines = [field("ran", [Span(taken, "text"), Span(at, "dim")], view)]
     if entry.state == "finished":
         lines.append(field("result", _result(entry, view), view))
+    if detail.tokens_in or detail.tokens_out:  # no call reads and writes nothing: not known
+        lines.append(field("tokens", _tokens(detail), view))
+    model = cut_end(view.clean(detail.model), view.width - 20, view.glyphs.cut)
+    if detail.step_seconds or model:
+        thought = [Span(duration(detail.step_seconds), "text")] if detail.step_seconds else []
+        lines.append(field("model", [*thought, Span(f"  {model}", "dim")], view))
+    return lines
+
+
+def _tokens(detail: ActionDetail) -> list[Span]:
     sent = [Span(tokens(detail.tokens_in), "text"), Span(" in", "dim")]
     if detail.tokens_cached:
         sent.append(Span(f" ({tokens(detail.tokens_cached)} cached)", "dim"))
     sent += [Span(f"  {tokens(detail.tokens_out)}", "text"), Span(" out", "dim")]
     if detail.cost_usd is not None:
         sent.append(Span(f"  {money(detail.cost_usd)}", "text"))
-    lines.append(field("tokens", sent, view))
-    thought = [Span(duration(detail.step_seconds), "text")]
-    thought.append(
-        Span(f"  {cut_end(view.clean(detail.model), view.width - 20, view.glyphs.cut)}", "dim")
-    )
-    lines.append(field("model", thought, view))
-    return lines
+    return sent
 
 
 def _seconds(seconds: float | None) -> str:

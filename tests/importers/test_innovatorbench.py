@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -162,6 +163,23 @@ def test_a_file_that_is_no_node(written: bytes, said: str) -> None:
     with pytest.raises(ImportFailed, match=said) as raised:
         read_recording(Source("node.json", written))
     assert "node.json" in raised.value.line
+
+
+def test_a_context_that_no_model_could_have_read() -> None:
+    """Neither a fault in every message nor millions of messages take memory for each."""
+    head = b'{"node_type": "react", "messages": ['
+    for one, said in (
+        (b"{}", r"messages\[0\]\.role"),
+        (b'{"role": "user"}', "at most 100000 items"),
+    ):
+        written = head + (one + b",") * 300_000 + one + b"]}"
+        tracemalloc.start()
+        try:
+            with pytest.raises(ImportFailed, match=said):
+                read_recording(Source("node.json", written))
+            assert tracemalloc.get_traced_memory()[1] < 200 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_number_in_a_call_that_json_cannot_hold() -> None:
