@@ -32,6 +32,8 @@ COMMANDS = {
     "marks": "mark_files",
     "filter": "filtering",
     "import": "importing",
+    "export": "exporting",
+    "why": "exporting",
     "config": "settings",
     "auth": "settings",
     "core": "core",

@@ -11,12 +11,10 @@ them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from apollo_tui.filter.export.source import FilteredRollout
-from apollo_tui.filter.export.tally import Tally
 
 Row = dict[str, Any]
 """One line of an export. Its `meta` says where it comes from (`FilteredRollout.meta`)."""
@@ -52,30 +50,4 @@ class Sized(Protocol):
 
     def bytes_of(self, rollout: FilteredRollout) -> int:
         """About how many bytes the rows of a rollout take, counted without reading a text."""
-        ...
-
-
-class Trainer(Protocol):
-    """What one trainer reads, and what it would read wrongly. `trainers` holds them by name."""
-
-    reasons: Counter[str]
-    """Why rows were left out, counted by `adapt`."""
-
-    @property
-    def name(self) -> str: ...
-
-    def check(self, format: str, tally: Tally) -> None:
-        """Raises ExportError with the count of what this trainer would train wrongly."""
-        ...
-
-    def adapt(self, format: str, row: Row) -> Row | None:
-        """The row as the trainer reads it; None: it can't, which is counted."""
-        ...
-
-    def files(self, format: str) -> dict[str, str]:
-        """Shims and configuration to put beside the rows: their texts by name."""
-        ...
-
-    def loading(self, format: str) -> str:
-        """How the trainer loads the rows, as Markdown."""
         ...

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from apollo_tui.errors import ExportError, UsageError
-from apollo_tui.filter.export import Format, OneFileEach, Row, Sized, Trainer
+from apollo_tui.filter.export import Format, OneFileEach, Row, Sized
 from apollo_tui.filter.export.facts import Facts, facts_of
 from apollo_tui.filter.export.folder import FACTS_FILE, new_folder, refuse_existing
 from apollo_tui.filter.export.parquet import need_parquet, write_parquet
@@ -26,6 +26,7 @@ from apollo_tui.filter.export.readme import readme
 from apollo_tui.filter.export.rows import Chosen, Rows, Written
 from apollo_tui.filter.export.source import Source
 from apollo_tui.filter.export.tally import Tally
+from apollo_tui.filter.export.trainers.trainer import Trainer
 
 README_FILE = "README.md"
 
