@@ -41,6 +41,8 @@ class ExportGroup(click.Group):
     """A group that is a command itself: a first word that is a subcommand's name is that subcommand,
     anything else are the arguments of the export."""
 
+    allow_interspersed_args = True  # options may follow the rollouts, as in any command
+
     def make_context(
         self,
         info_name: str | None,
