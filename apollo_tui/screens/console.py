@@ -215,6 +215,7 @@ class ConsoleScreen(SupervisingScreen):
             ("c", "accept"),
             ("-", "unsure"),
             ("r", "reason"),
+            ("m", "review"),
             ("1-9 h l", "pane"),
             (":", "commands"),
         ], kept
@@ -267,6 +268,10 @@ class ConsoleScreen(SupervisingScreen):
 
         if self.state.focused is not None:
             self.app.push_screen(RolloutScreen(self.state.focused))
+
+    def action_review(self) -> None:
+        """Review begins with what is unread; a pane shows only the newest action."""
+        self.review(None)
 
     def on_pane_chosen(self, event: Pane.Chosen) -> None:
         self.state.show(event.rollout)

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from apollo_tui.log.read import Entry, RolloutRow
 from apollo_tui.screens.line import Span
 from apollo_tui.screens.lines import actions_count, mark_sign
-from apollo_tui.screens.marks import Mark, MarkKind
+from apollo_tui.screens.marks import Mark, MarkKind, Place
 from apollo_tui.screens.needs import needs
 from apollo_tui.screens.supervising import SupervisingScreen
 from apollo_tui.screens.widgets.detail import Detail
@@ -52,9 +52,11 @@ class RolloutScreen(SupervisingScreen):
         *(Binding(str(n), f"choose({n})", f"rollout {n}", show=False) for n in range(1, 10)),
     ]
 
-    def __init__(self, rollout: str) -> None:
+    def __init__(self, rollout: str, at: Place | None = None) -> None:
+        """`at` is the action that the cursor is on at first, else the live end."""
         super().__init__()
         self._shown = rollout
+        self._at = at
         self._row: RolloutRow | None = None
         self._asked: Mark | None = None
         self._sheet = False
@@ -73,6 +75,8 @@ class RolloutScreen(SupervisingScreen):
         self._detail = self.query_one(Detail)
         self._fold()
         self.apollo.read(None)
+        if self._at is not None:
+            self._transcript.show_action(*self._at)
 
     def on_resize(self) -> None:
         self._fold()
@@ -191,6 +195,7 @@ class RolloutScreen(SupervisingScreen):
             ("G", "live"),
             ("v", "range"),
             ("r", "reason"),
+            ("m", "review"),
             ("tab", "sheet" if self._folded else "next tab"),
             ("-", "unsure"),
             (":", "commands"),

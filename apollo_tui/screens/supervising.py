@@ -12,7 +12,7 @@ from textual.screen import Screen
 from apollo_tui.log.read import Entry, RolloutRow
 from apollo_tui.screens.format import clean
 from apollo_tui.screens.line import Line, Span
-from apollo_tui.screens.marks import Act, Mark, MarkKind, Request
+from apollo_tui.screens.marks import Act, Mark, MarkKind, Place, Request
 from apollo_tui.screens.status import FINAL, asks
 from apollo_tui.screens.widgets.footer import (
     Footer,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from apollo_tui.screens.app import ApolloApp
     from apollo_tui.screens.widgets.text_box import TextBox, Writing
 
-COMMANDING = frozenset({"p", "P", "a", "x", "c", "-", "r", ".", "u", "ctrl+r"})
+COMMANDING = frozenset({"p", "P", "a", "x", "c", "-", "r", ".", "u", "ctrl+r", "space"})
 """Keys that need the core."""
 
 
@@ -45,6 +45,7 @@ class SupervisingScreen(Screen[None]):
         Binding("u", "undo", "undo", id="undo"),
         Binding("ctrl+r", "redo", "redo", id="redo"),
         Binding("P", "pause_now", "pause now", id="pause-now"),
+        Binding("m", "review", "review", id="review"),
         Binding("!", "next_need", "needs you", id="next-need"),
         Binding(":", "app.command_palette", "commands", id="commands"),
         Binding("?", "app.help", "help", id="help"),
@@ -99,6 +100,7 @@ class SupervisingScreen(Screen[None]):
         right = last_act(act, bool(app.marks.pending), app.glyphs, self._elsewhere(act))
         if app.said:
             right = [Span(app.said, "dim")]
+        right = self.going_on() or right
         off = COMMANDING if app.core_gone else frozenset()
         return footer_line(hints, kept, right, cells, off=off)
 
@@ -109,6 +111,10 @@ class SupervisingScreen(Screen[None]):
             return ""
         other = self.apollo.history.rollout(act.rollout)
         return "" if other is None else clean(other.name, ascii_only=self.apollo.glyphs.ascii)
+
+    def going_on(self) -> list[Span]:
+        """What the footer's right says of long work, while there is some."""
+        return []
 
     def pause_hint(self) -> Hint:
         row = self.rollout
@@ -185,6 +191,25 @@ class SupervisingScreen(Screen[None]):
         else:
             self.mark(last.now)
 
+    def action_review(self) -> None:
+        """The rollout in focus in Review, at the action one looks at."""
+        seen = [entry for entry in self.looked_at() if entry.kind == "action"]
+        self.review((seen[0].step, seen[0].ordinal) if seen else None)
+
+    def review(self, at: Place | None) -> None:
+        from apollo_tui.screens.review import ReviewScreen
+
+        row = self.rollout
+        if row is None:
+            self.apollo.complain("no rollout is selected")
+            return
+        below = self.app.screen_stack[-2]
+        if isinstance(below, ReviewScreen) and below.reviewed == row.id:
+            below.look_at(at)
+            self.dismiss()
+        else:
+            self.app.push_screen(ReviewScreen(row.id, at))
+
     # --- writing -------------------------------------------------------------------------------
 
     def action_advise(self) -> None:
@@ -219,9 +244,17 @@ class SupervisingScreen(Screen[None]):
                     act.rollout,
                     False,
                     f"reason: {act.words}",
-                    "a code, or a code and a note: reward-hack pays for the tag",
+                    self.reason_foot(),
                 )
             )
+
+    def reason_codes(self) -> tuple[str, ...]:
+        """The annotator's own codes, where they are known."""
+        return ()
+
+    def reason_foot(self) -> str:
+        codes = ", ".join(self.reason_codes())
+        return f"a code, or a code and a note: {codes or 'reward-hack pays for the tag'}"
 
     def open_box(self, writing: Writing, begin: str = "") -> None:
         from apollo_tui.screens.widgets.text_box import TextBox
@@ -251,7 +284,7 @@ class SupervisingScreen(Screen[None]):
             self._close_box()
             return
         if writing.purpose == "reason":
-            code, note = code_and_note(text)
+            code, note = code_and_note(text, self.reason_codes())
             self.apollo.send_marks(self.apollo.marks.reason(code, note))
             self.apollo.drafts.pop(writing.draft, None)
         else:
@@ -283,15 +316,15 @@ class SupervisingScreen(Screen[None]):
         return boxes[0].hints if boxes else None
 
 
-def code_and_note(text: str) -> tuple[str | None, str]:
+def code_and_note(text: str, codes: Collection[str] = ()) -> tuple[str | None, str]:
     """A reason as one writes it: one word is a code, and so is a first word with a hyphen or
-    before a colon; the rest is the note."""
+    before a colon, or one of the annotator's own `codes`; the rest is the note."""
     text = text.strip()
     first, _, rest = text.partition(" ")
     if not rest:
         return (first.rstrip(":") or None), ""
     if first.endswith(":"):
         return first[:-1], rest.strip()
-    if "-" in first:
+    if "-" in first or first in codes:
         return first, rest.strip()
     return None, text

@@ -145,8 +145,8 @@ class Transcript(Rows):
         self._drawn.clear()
         self._moved()
 
-    def show_step(self, step: int) -> None:
-        n = self.apollo.history.entry_of_step(self.rollout, step)
+    def show_action(self, step: int, ordinal: int) -> None:
+        n = self.apollo.history.entry_of_step(self.rollout, step, ordinal)
         if n is not None:
             self.state.go(n)
             self._moved()
