@@ -134,7 +134,7 @@ async def test_what_a_rewrite_of_the_context_carried_over_is_copied_context(tmp_
     ]
     assert after[3]["observation"]["results"][0]["content"] == "two"
     assert after[3]["extra"] == {"step": 2, "trained": False, "carried_over": True}
-    assert document["meta"]["segment"] == [1, 2]
+    assert document["meta"]["segments"] == [1, 2]
     said = [step["extra"]["step"] for step in agent_steps(document)]
     assert said == [1, 2, 3]  # each step is said once, however often it was sent
 

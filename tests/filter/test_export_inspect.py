@@ -92,6 +92,7 @@ async def test_each_segment_is_a_sample_and_the_last_has_the_score(tmp_path: Pat
     log = await exported(tmp_path, made)
     first, second = log["samples"]
     assert (first["id"], second["id"]) == (1, 2)
+    assert log["meta"]["segments"] == [1, 2]
     assert "scores" not in first and second["scores"] == {"score": {"value": 0.75}}
     assert second["metadata"]["rewritten"] == "summary"
     summary, carried_over = second["messages"][1:3]

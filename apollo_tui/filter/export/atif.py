@@ -61,7 +61,7 @@ class _Document:
             rollout.left_out("steps in no context: replaced or rewound", len(unsaid))
         masks = [masked for one in samples for masked in one.masks]
         meta = rollout.meta(samples[0].sample.segment, masks)
-        meta["segment"] = [one.sample.segment for one in samples]
+        meta["segments"] = [one.sample.segment for one in samples]
         return {
             "meta": meta,
             "schema_version": "ATIF-v1.7",

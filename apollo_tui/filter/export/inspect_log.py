@@ -56,7 +56,7 @@ class _Log:
             rollout.left_out("steps in no context: replaced or rewound", len(unsaid))
         masks = [masked for one in samples for masked in one.masks]
         meta = rollout.meta(samples[0].sample.segment, masks)
-        ids = meta["segment"] = [one.sample.segment for one in samples]
+        ids = meta["segments"] = [one.sample.segment for one in samples]
         metadata = {
             "meta": meta,
             "name": rollout.name,
