@@ -164,7 +164,7 @@ def test_a_folder_without_a_template_that_can_be_used(
 
 
 def test_a_path_that_is_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no chat template .*missing: give a model"):
+    with pytest.raises(ExportError, match=r"no chat template .*missing: give a model"):
         load_template(tmp_path / "missing")
     binary = tmp_path / "binary.jinja"
     binary.write_bytes(b"\xff\xfe")
