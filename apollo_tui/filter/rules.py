@@ -237,9 +237,12 @@ def off_policy(case: Case) -> Iterator[Finding]:
 
 
 def abandoned(case: Case) -> Iterator[Finding]:
-    """Optional: work after the last submission that none followed, in a rollout that has ended."""
-    submissions = case.trajectory.submissions
+    """Optional: work after the last submission that none followed, in a rollout that has ended. Of an
+    imported one nobody knows whether its record ends where it did."""
+    submissions, spec = case.trajectory.submissions, case.trajectory.spec
     if case.trajectory.state not in ("finished", "failed", "stopped") or not submissions:
+        return
+    if spec is None or spec.sandbox == "none":
         return
     last = max(submission.step for submission in submissions)
     for action in case.actions:
@@ -317,7 +320,7 @@ def ask_rules(case: Case) -> tuple[dict[str, list[Finding]], list[Finding]]:
 
 _PASSING = re.compile(
     r"""
-    "?\b(?:timestamp|last_activity|seconds)"?\s*[:=]\s*"?[\d\-T:.Z+]+"?
+    "?\b(?:timestamp|last_activity|seconds|execution_time)"?\s*[:=]\s*"?[\d\-T:.Z+]+"?
     | \b\d+(?:\.\d+)?\ seconds\b(?!=)
     | \s*\[left:[^\]\n]*\]\s*\Z
     """,

@@ -15,6 +15,7 @@ from apollo_tui.log.events import (
     JobEnded,
     JobStarted,
     RolledBack,
+    RolloutCreated,
     RolloutEnded,
     StepRegenerated,
 )
@@ -208,3 +209,18 @@ def test_what_differs_each_time_is_not_compared() -> None:
     assert comparable(observed("x", 1)) != comparable(observed("y", 1))
     json_form = '{{"success": true, "timestamp": "2025-09-08T14:27:{0}.2", "last_activity": {0}.5}}'
     assert comparable(json_form.format(10)) == comparable(json_form.format(29))
+    took = '{{"success": true, "output": "x", "execution_time": {0}.25}}'
+    assert comparable(took.format(1)) == comparable(took.format(2))
+
+
+def test_nothing_is_abandoned_where_the_record_may_just_end() -> None:
+    made = Made()
+    created = made.events[0]
+    assert isinstance(created, RolloutCreated)
+    spec = created.spec.model_copy(update={"sandbox": "none"})
+    made.events[0] = created.model_copy(update={"spec": spec})
+    made.bash("work")
+    made.tell(EvaluationFinished(rollout=R, submission=1, step=1, score=10.0))
+    made.bash("more work")
+    made.tell(RolloutEnded(rollout=R, state="stopped", reason="imported"))
+    assert not ask_rules(made.case(on=("abandoned",)))[0]["abandoned"]
