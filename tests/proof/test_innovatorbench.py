@@ -19,7 +19,10 @@ from apollo_tui.filter.export.chat import Chat
 from apollo_tui.filter.export.chat_messages import ChatMessage
 from apollo_tui.filter.export.inspect_log import Inspect
 from apollo_tui.filter.export.source import FilteredRollout, Source
+from apollo_tui.filter.export.tokens import Tokens
 from apollo_tui.filter.export.turns import Turns
+from apollo_tui.filter.template import load_template
+from apollo_tui.filter.tokenizer import load_tokenizer
 from apollo_tui.log.read import History
 from apollo_tui.paths import Home
 from tests.proof.test_formats import only_document
@@ -139,4 +142,13 @@ async def test_trl_trains_its_kept_replies_as_chat(filtered: Filtered, tmp_path:
     rows = loaded(tmp_path / "out" / facts.rows_file)
     tokenizer = a_tokenizer(tmp_path / "tokenizer", honouring_train())
     trainer = sft(tmp_path, rows, tokenizer, assistant_only_loss=True)
+    assert unmasked(trainer) == sorted(as_plain(reply) for reply in filtered.kept.values())
+
+
+async def test_trl_trains_its_kept_replies_as_tokens(filtered: Filtered, tmp_path: Path) -> None:
+    a_tokenizer(tmp_path / "tokenizer", plain_template())
+    folder = tmp_path / "tokenizer"
+    tokens = Tokens(load_tokenizer(folder), load_template(folder))
+    facts = export_of(filtered.database, filtered.run, tmp_path / "out", tokens)
+    trainer = sft(tmp_path, loaded(tmp_path / "out" / facts.rows_file), published(folder))
     assert unmasked(trainer) == sorted(as_plain(reply) for reply in filtered.kept.values())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from trl import DPOConfig, DPOTrainer
 
 from apollo_tui.filter.export import Format
 from apollo_tui.filter.export.chat import Chat
 from apollo_tui.filter.export.preferences import Preferences
+from apollo_tui.filter.export.tokens import Tokens
 from apollo_tui.filter.export.turns import Turns
-from tests.proof.tiny import model, plain_template, published, tokenizer_folder
+from apollo_tui.filter.template import load_template
+from apollo_tui.filter.tokenizer import load_tokenizer
+from tests.proof.tiny import TEMPLATES, model, plain_template, published, tokenizer_folder
 from tests.proof.trained import (
     QUIET,
     honouring_train,
@@ -20,7 +25,7 @@ from tests.proof.trained import (
     trains_one_step,
     unmasked,
 )
-from tests.proof.written import MASKED, PAIR, WHOLE, export
+from tests.proof.written import KEPT, MASKED, PAIR, PARTS, WHOLE, export
 
 
 async def dataset(tmp_path: Path, a_format: Format) -> Any:
@@ -52,6 +57,34 @@ async def test_chat_trains_masked_replies_where_the_template_does_not(tmp_path: 
     trained = " ".join(unmasked(trainer))
     assert all(reply in trained for reply in WHOLE)
     assert any(command in trained for command in MASKED)
+
+
+async def test_tokens_train_the_kept_actions_beside_masked_ones_too(tmp_path: Path) -> None:
+    folder = tokenizer_folder(tmp_path / "tokenizer", plain_template())
+    tokens = Tokens(load_tokenizer(folder), load_template(folder))
+    trainer = sft(tmp_path, await dataset(tmp_path, tokens), published(folder))
+    assert unmasked(trainer) == sorted([*WHOLE, *PARTS])
+    trains_one_step(trainer)
+
+
+@pytest.mark.parametrize("name", ["qwen", "glm"])
+async def test_tokens_of_templates_that_rewrite_the_past(tmp_path: Path, name: str) -> None:
+    """Their rows are cut where thinking would go. Whatever they show of a reply, a kept command trains
+    once, and a masked one never."""
+    folder = tokenizer_folder(tmp_path / "tokenizer", (TEMPLATES / f"{name}.jinja").read_text())
+    tokens = Tokens(load_tokenizer(folder), load_template(folder))
+    trained = unmasked(sft(tmp_path, await dataset(tmp_path, tokens), published(folder)))
+    for command in KEPT:
+        assert sum(command in span for span in trained) == 1, command
+    assert not [span for span in trained for command in MASKED if command in span]
+
+
+async def test_datasets_reads_tokens(tmp_path: Path) -> None:
+    folder = tokenizer_folder(tmp_path / "tokenizer", plain_template())
+    rows = await dataset(tmp_path, Tokens(load_tokenizer(folder), load_template(folder)))
+    file = tmp_path / "out" / "tokens.jsonl"
+    written = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [dict(row) for row in rows] == written
 
 
 async def test_preferences_are_pairs_of_dpo(tmp_path: Path) -> None:

@@ -15,6 +15,18 @@ from tests.proof.written import MASKED, PARTS, WHOLE
 TEMPLATES = Path(__file__).parent.parent / "filter" / "templates"
 
 
+SINGLE = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+]
+"""What models with such templates spell as single tokens, so that no token spans two parts of a reply."""
+
+
 def tokenizer_folder(
     path: Path, template: str, texts: Iterable[str] = (*WHOLE, *PARTS, *MASKED), size: int = 600
 ) -> Path:
@@ -24,7 +36,7 @@ def tokenizer_folder(
     spelled.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        special_tokens=SINGLE,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

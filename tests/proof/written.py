@@ -36,6 +36,9 @@ of its turn; the second is followed by a masked action."""
 PAIR = [f"{_call('pytest -q')}{END}", f"{_call('pytest -x')}{END}"]
 """The retry, and the reply it replaced."""
 
+KEPT = ["ls -la", "wc -l notes.txt", "cat notes.txt", "python train.py", "git add -A", "pytest -q"]
+"""Commands of actions that train where spans can."""
+
 MASKED = ["rm -rf data", "rm notes.txt", "git push --force", "pytest -x"]
 """Commands of actions that must not train."""
 
