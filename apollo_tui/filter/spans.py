@@ -50,7 +50,7 @@ def trained_spans(
     if starts is None or len(starts) != len(masked.actions):
         return None
     bounds = [reply.begin, *(reply.begin + start for start in starts), reply.end]
-    parts = zip(bounds, bounds[1:], (masked.prose, *masked.actions), strict=True)
+    parts = zip(bounds[:-1], bounds[1:], (masked.prose, *masked.actions), strict=True)
     return _joined(Span(begin, end) for begin, end, trains in parts if trains and begin < end)
 
 
