@@ -200,7 +200,8 @@ def _note(context: Context, facts: Facts, out: Path) -> None:
 def _print(facts: Facts, out: Path) -> None:
     of = f" (a sample of {facts.rows_made:,})" if facts.sample is not None else ""
     click.echo(
-        f"{facts.rows:,} rows{of} of {facts.rollouts:,} rollouts in {out}: {kept_and_unread(facts)}, "
+        f"{_many(facts.rows, 'row')}{of} of {_many(facts.rollouts, 'rollout')} in {out}: "
+        f"{kept_and_unread(facts)}, "
         f"{sum(facts.masked.values()):,} masked, {facts.trained:,} train in these rows"
     )
     for what, reasons in (("masked", facts.masked), ("left out", facts.left_out)):
@@ -209,6 +210,10 @@ def _print(facts: Facts, out: Path) -> None:
     for rollout, why in facts.gated.items():
         click.echo(f"  {rollout} does not train: {why}")
     click.echo(f"{out / 'README.md'} says how to load it")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 @contextlib.contextmanager
@@ -302,9 +307,9 @@ def diff(context: Context, old: Path, new: Path, as_json: bool) -> None:
             | {"both": found.both}
         )
         return
-    click.echo(f"{found.both:,} actions train in both")
+    click.echo(f"{_many(found.both, 'action')} in both")
     for folder, changes in ((old, found.gone), (new, found.new)):
-        click.echo(f"{len(changes):,} train only in {folder}")
+        click.echo(f"{_many(len(changes), 'action')} only in {folder}")
         for one in changes[:SHOWN]:
             click.echo(f"  {one.name} {one.step}.{one.ordinal}  in the other: {one.why}")
         if len(changes) > SHOWN:

@@ -29,6 +29,7 @@ from apollo_tui.filter.export.tally import Tally
 from apollo_tui.filter.export.trainers.trainer import Trainer
 
 README_FILE = "README.md"
+NO_PAIRS = "no reply was rewritten, none was retried, and no two of these rollouts are forks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ def write_export(
                 rows.write(row)
             written = rows.finish()
         if not written.rows:
-            reasons = _listed(left_out) or _why_nothing(source, counted.tally)
-            raise ExportError(f"nothing to export as {a_format.name}: {reasons}")
+            why = _listed(left_out) or NO_PAIRS
+            raise ExportError(f"nothing to export as {a_format.name}: {why}")
         facts = facts_of(
             source,
             counted.tally,
@@ -182,9 +183,8 @@ def _make_sure_it_fits(size: int, target: Path, watcher: Watcher) -> None:
 def _why_nothing(source: Source, tally: Tally) -> str:
     said = []
     if tally.rollouts:
-        actions = sum(tally.masked.values())
-        reasons = f" ({_listed(tally.masked)})" if actions else ""
-        said.append(f"{actions} actions of {tally.rollouts} rollouts are all masked{reasons}")
+        reasons = f": masked by {_listed(tally.masked)}" if tally.masked else ""
+        said.append(f"no action of {tally.rollouts} rollouts is kept{reasons}")
     if source.run.gated:
         gated = "; ".join(f"{rollout} {why}" for rollout, why in source.run.gated.items())
         said.append(f"{len(source.run.gated)} rollouts do not train: {gated}")
