@@ -219,10 +219,11 @@ def _print(run: FilterRunRow, rows: Sequence[RolloutRow]) -> None:
 
 
 def _shown(name: str, count: RolloutFiltered, gate: str) -> list[str]:
+    """One row of the table; a gated rollout has nothing that is kept."""
     masked = sum(count.masked.values())
     by = ", ".join(f"{who} {number:,}" for who, number in count.masked.items())
-    numbers = [count.kept, count.unread, masked, count.suggested]
-    return [name, *(f"{number:,}" for number in numbers), by, gate]
+    kept, unread = ("–", "–") if gate else (f"{count.kept:,}", f"{count.unread:,}")
+    return [name, kept, unread, f"{masked:,}", f"{count.suggested:,}", by, gate]
 
 
 def _print_judge(run: FilterRunRow, agreed: Agreement) -> None:

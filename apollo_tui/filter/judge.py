@@ -177,7 +177,7 @@ def shortened(text: str, length: int) -> str:
         return text
     head, tail = length * 2 // 3, length // 3
     left_out = len(text) - head - tail
-    return f"{text[:head]}\n[… {left_out:,} characters left out …]\n{text[-tail:]}"
+    return f"{text[:head]}\n[… {left_out:,} characters left out …]\n{text[len(text) - tail :]}"
 
 
 # --- the answer --------------------------------------------------------------------------------
