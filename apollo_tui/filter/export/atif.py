@@ -14,7 +14,17 @@ from collections.abc import Iterator, Sequence
 from apollo_tui import __version__
 from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.chat_messages import called_with, chat_tools, thinking_text
-from apollo_tui.filter.export.replies import Facts, Replies, Times, iso, known, read_times, spec_of
+from apollo_tui.filter.export.replies import (
+    Facts,
+    Replies,
+    Said,
+    Times,
+    iso,
+    known,
+    read_said,
+    read_times,
+    spec_of,
+)
 from apollo_tui.filter.export.source import FilteredRollout, MaskedSample
 from apollo_tui.log.trajectory import Step, StepUsage
 from apollo_tui.log.types import AssistantMessage, TextRef, ToolMessage, UserMessage
@@ -31,11 +41,9 @@ class Atif:
 
     def rows(self, rollout: FilteredRollout) -> Iterator[Row]:
         """One document, and `meta` beside its own fields. A rollout without a reply is left out."""
-        samples = list(rollout.samples())
-        if not samples:
-            rollout.left_out("rollouts without a reply")
-            return
-        yield _Document(rollout).of(samples)
+        said = read_said(rollout)
+        if said.samples:
+            yield _Document(rollout).of(said)
 
     def file_name(self, row: Row) -> str:
         """Readers of the format want a document to be a file."""
@@ -51,14 +59,11 @@ class _Document:
         self.sent: set[TextRef] = set()  # in the segments before
         self.calls: dict[str, Row] = {}  # by a call's id: the step that made it
 
-    def of(self, samples: Sequence[MaskedSample]) -> Row:
-        rollout, spec = self.rollout, spec_of(self.rollout)
+    def of(self, said: Said) -> Row:
+        rollout, spec, samples = self.rollout, spec_of(self.rollout), said.samples
         _, tools = rollout.prompt_head(samples[0].sample)
         for number, one in enumerate(samples):
             self._add_segment(one, first=number == 0)
-        unsaid = self.replies.unsaid(samples)
-        if unsaid:
-            rollout.left_out("steps in no context: replaced or rewound", len(unsaid))
         masks = [masked for one in samples for masked in one.masks]
         meta = rollout.meta(samples[0].sample.segment, masks)
         meta["segments"] = [one.sample.segment for one in samples]
@@ -84,7 +89,7 @@ class _Document:
                     "state": rollout.trajectory.state,
                     "score": rollout.trajectory.score,
                     "tags": list(spec.tags),
-                    "steps_in_no_context": unsaid,
+                    "steps_in_no_context": said.in_no_context,
                     "exported_by": f"apollo-tui {__version__}",
                 }
             ),

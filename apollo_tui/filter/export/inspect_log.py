@@ -12,7 +12,16 @@ from typing import Literal
 from apollo_tui import __version__
 from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.chat_messages import called_with
-from apollo_tui.filter.export.replies import Facts, Replies, iso, known, read_times, spec_of
+from apollo_tui.filter.export.replies import (
+    Facts,
+    Replies,
+    Said,
+    iso,
+    known,
+    read_said,
+    read_times,
+    spec_of,
+)
 from apollo_tui.filter.export.source import FilteredRollout, MaskedSample
 from apollo_tui.log.trajectory import Action
 from apollo_tui.log.types import AssistantMessage, ToolMessage, UserMessage
@@ -31,11 +40,9 @@ class Inspect:
 
     def rows(self, rollout: FilteredRollout) -> Iterator[Row]:
         """One log, and `meta` beside its own fields. A rollout without a reply is left out."""
-        samples = list(rollout.samples())
-        if not samples:
-            rollout.left_out("rollouts without a reply")
-            return
-        yield _Log(rollout).of(samples)
+        said = read_said(rollout)
+        if said.samples:
+            yield _Log(rollout).of(said)
 
     def file_name(self, row: Row) -> str:
         """Inspect reads no file of several logs."""
@@ -49,11 +56,8 @@ class _Log:
         self.times = read_times(rollout)
         self.spec = spec_of(rollout)
 
-    def of(self, samples: Sequence[MaskedSample]) -> Row:
-        rollout = self.rollout
-        unsaid = self.replies.unsaid(samples)
-        if unsaid:
-            rollout.left_out("steps in no context: replaced or rewound", len(unsaid))
+    def of(self, said: Said) -> Row:
+        rollout, samples = self.rollout, said.samples
         masks = [masked for one in samples for masked in one.masks]
         meta = rollout.meta(samples[0].sample.segment, masks)
         ids = meta["segments"] = [one.sample.segment for one in samples]
@@ -63,7 +67,7 @@ class _Log:
             "state": rollout.trajectory.state,
             "sandbox": self.spec.sandbox,
             "imported": self.times.imported,
-            "steps_in_no_context": unsaid,
+            "steps_in_no_context": said.in_no_context,
             "exported_by": f"apollo-tui {__version__}",
         }
         return {

@@ -4,7 +4,7 @@ decided on its actions, who marked them, and what they gave. For the forms that 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -75,6 +75,26 @@ def spec_of(rollout: FilteredRollout) -> RolloutSpec:
     return spec
 
 
+@dataclass(frozen=True)
+class Said:
+    """The samples in which something is said, and the steps that are in none of them."""
+
+    samples: list[MaskedSample]
+    in_no_context: list[int]
+
+
+def read_said(rollout: FilteredRollout) -> Said:
+    """A rollout without a reply has no samples. What is in none of them is counted."""
+    samples = [one for one in rollout.samples() if one.sample.turns]
+    in_context = {turn.step.number for one in samples for turn in one.sample.turns}
+    in_no_context = sorted(rollout.steps.keys() - in_context)
+    if in_no_context:
+        rollout.left_out("steps in no context: replaced or rewound", len(in_no_context))
+    if not samples:
+        rollout.left_out("rollouts without a reply")
+    return Said(samples, in_no_context)
+
+
 class Replies:
     """The replies of a rollout, and what is known of each."""
 
@@ -82,11 +102,8 @@ class Replies:
         self._verdicts = rollout.verdicts
         self._marks: Mapping[ActionKey, tuple[MarkMade, ...]] = rollout.marks()
         self._rollout = rollout
-        self._steps = {
-            step.message_ref: step.number
-            for segment in rollout.trajectory.segments
-            for step in segment.steps
-        }
+        self._given = {one.advice: one for one in rollout.trajectory.advice}
+        self._steps = {step.message_ref: step.number for step in rollout.steps.values()}
 
     def said(self, turn: Turn, masked: TurnMask) -> Facts:
         """A reply in the segment it was said in."""
@@ -123,11 +140,6 @@ class Replies:
         ]
         return {"advice": given} if given else {}
 
-    def unsaid(self, samples: Iterable[MaskedSample]) -> list[int]:
-        """The steps that are in no context: their replies were replaced or rewound."""
-        in_context = {turn.step.number for one in samples for turn in one.sample.turns}
-        return sorted(set(self._steps.values()) - in_context)
-
     def _action(self, action: Action, trains: bool) -> Facts:
         key = (action.step, action.ordinal)
         verdict = self._verdicts.of(*key)
@@ -161,8 +173,8 @@ class Replies:
     def _advice(self, step: Step) -> list[Facts]:
         return [
             known({"advice": one.advice, "by": one.annotator, "text": one.text})
-            for one in self._rollout.trajectory.advice
-            if one.advice in step.advice
+            for number in step.advice
+            if (one := self._given.get(number)) is not None
         ]
 
 
