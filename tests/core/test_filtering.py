@@ -194,6 +194,17 @@ async def test_many_batches_are_asked_some_at_a_time(home: Home, tmp_path: Path)
     assert most == 4
 
 
+async def test_two_runs_at_once_never_ask_the_same_thing(home: Home, tmp_path: Path) -> None:
+    await lay(home, a_rollout(8))
+    judge = script(tmp_path / "judge.jsonl", [says(*range(1, 9), seconds=0.5)])
+    async with core(home) as client:
+        runs = [await client.filter([R], {"judge": judge}) for _ in range(2)]
+        rows = [await over(home, run) for run in runs]
+    assert sorted(row.judged or 0 for row in rows) == [0, 8]
+    assert [row.unjudged for row in rows] == [0, 0]
+    assert len(events(home, R, "judge_answered")) == 1
+
+
 async def test_a_reply_that_does_not_fit_is_asked_for_once_more(home: Home, tmp_path: Path) -> None:
     await lay(home, a_rollout(2))
     judge = script(tmp_path / "judge.jsonl", [says(1), says(1, 2, mask=(2,))])
@@ -306,6 +317,17 @@ async def test_a_judge_that_is_down_is_asked_again_and_then_given_up(home: Home)
     assert (down.state, down.judged, down.unjudged) == ("finished", 0, 2)
     assert f"gave up after {TRIES} tries" in down.why
     assert (up.judged, up.unjudged, up.why) == (2, 0, "")
+
+
+async def test_a_judge_without_a_key_is_given_up_at_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    await lay(home, a_rollout(2))
+    async with core(home) as client:
+        run = await over(home, await client.filter([R], {"judge": "openai:gpt-5-mini"}), seconds=5)
+    assert (run.state, run.unjudged, run.cost_usd) == ("finished", 2, 0.0)
+    assert run.why.startswith("2 not judged: there is no key for openai:gpt-5-mini")
 
 
 async def test_a_judge_that_comes_back_is_waited_for(home: Home) -> None:
