@@ -238,9 +238,7 @@ def _print_judge(run: FilterRunRow, agreed: Agreement) -> None:
     if run.unjudged:
         click.echo(f"  {_many(run.unjudged, 'action')} without a word of the judge: rules decided")
     if not agreed.compared:
-        click.echo(
-            "  nobody accepted or rejected what it gave its word on: trust it or not, unmeasured"
-        )
+        click.echo("  nobody accepted or rejected what it judged: how far to trust it is not known")
         return
     kappa = agreed.kappa
     click.echo(
