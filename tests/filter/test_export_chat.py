@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apollo_tui.errors import LogCorrupt
+from apollo_tui.errors import ExportError, LogCorrupt
 from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.chat import FLAGS, Chat
 from apollo_tui.filter.export.chat_messages import ChatMessage
@@ -152,6 +152,19 @@ async def test_a_reply_that_no_row_can_hold_is_counted(opened: Any) -> None:
     rollout = only_rollout(await opened(made))
     assert list(Chat(Forgetful()).rows(rollout)) == []
     assert sum(rollout.reasons.values()) == 1
+
+
+class Refusing(FreshAfterAdvice):
+    def render(self, messages: Any, tools: Any, *, add_generation_prompt: bool) -> str:
+        raise ExportError("the template says: no tools here")
+
+
+async def test_a_template_that_refuses_is_said_with_the_place(opened: Any) -> None:
+    made = Made()
+    made.bash("one")
+    rollout = only_rollout(await opened(made))
+    with pytest.raises(ExportError, match="made, segment 1: the template says: no tools here"):
+        list(Chat(Refusing()).rows(rollout))
 
 
 async def test_turns_hold_the_history_and_one_reply(opened: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from apollo_tui.errors import ExportError
 from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.source import Chat as ChatSample
 from apollo_tui.filter.export.source import FilteredRollout, MaskedSample
@@ -54,7 +55,11 @@ class Chat:
         if self._template is None:
             return [Piece(len(chat.messages), training)]
         positions = [one.masks[number].position + chat.offset for number in training]
-        pieces, refused = stable_pieces(self._template, chat.messages, chat.tools, positions)
+        try:
+            pieces, refused = stable_pieces(self._template, chat.messages, chat.tools, positions)
+        except ExportError as error:
+            where = f"{rollout.name}, segment {one.sample.segment}"
+            raise ExportError(f"{where}: {error}") from error
         for reason, count in refused.items():
             rollout.left_out(f"replies: {reason}", count)
         return [Piece(piece.end, tuple(training[turn] for turn in piece.turns)) for piece in pieces]

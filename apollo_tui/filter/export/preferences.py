@@ -24,17 +24,30 @@ from apollo_tui.filter.mask import TurnMask
 from apollo_tui.filter.samples import Sample
 from apollo_tui.filter.verdicts import FIRM_RULES, standing_mark
 from apollo_tui.log.read import History
-from apollo_tui.log.trajectory import Step
-from apollo_tui.log.types import TextRef
+from apollo_tui.log.trajectory import Segment, Step
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A step, the prompt it was sent, and what tells that prompt from every other."""
+    """A step of a segment, and what tells the prompt that it was sent from every other."""
 
     step: Step
-    prompt: Sample
+    segment: Segment
     digest: bytes
+
+    @property
+    def prompt(self) -> Sample:
+        """What the segment had sent by then."""
+        segment = self.segment
+        until = segment.steps.index(self.step) + 1
+        return Sample(
+            "",
+            segment.number,
+            segment.system_ref,
+            segment.tools_ref,
+            tuple(ref for step in segment.steps[:until] for ref in step.sent),
+            (),
+        )
 
 
 @dataclass
@@ -42,7 +55,7 @@ class _Branch:
     """What other rollouts of one origin need to know of this one: every prompt of its active path."""
 
     rollout: FilteredRollout
-    asked: dict[bytes, Step] = field(default_factory=dict)
+    asked: dict[bytes, _Asked] = field(default_factory=dict)
 
 
 class Preferences:
@@ -66,8 +79,10 @@ class Preferences:
         siblings.append(pairs.branch)
 
     def _origins(self, rollout: FilteredRollout) -> Mapping[str, str]:
-        exported = [one for one in rollout.run.rollouts if one not in rollout.run.gated]
-        return origins(rollout.history, exported)
+        if self._known is None:
+            exported = [one for one in rollout.run.rollouts if one not in rollout.run.gated]
+            self._known = origins(rollout.history, exported)
+        return self._known
 
 
 def origins(history: History, exported: Iterable[str]) -> dict[str, str]:
@@ -107,29 +122,16 @@ class _Pairs:
 
     @cached_property
     def branch(self) -> _Branch:
-        asked = {one.digest: one.step for one in self._walk() if not one.step.superseded}
+        asked = {one.digest: one for one in self._walk() if not one.step.superseded}
         return _Branch(self.rollout, asked)
 
     def _walk(self) -> Iterator[_Asked]:
-        """Each step with its prompt: what its segment had sent by then."""
+        """Each step, in the order of the log."""
         for segment in self.rollout.trajectory.segments:
             digest = hashlib.sha256(f"{segment.system_ref} {segment.tools_ref}".encode())
-            sent: list[TextRef] = []
             for step in segment.steps:
-                sent += step.sent
                 digest.update("".join(f" {ref}" for ref in step.sent).encode())
-                yield _Asked(
-                    step,
-                    Sample(
-                        self.rollout.rollout,
-                        segment.number,
-                        segment.system_ref,
-                        segment.tools_ref,
-                        tuple(sent),
-                        (),
-                    ),
-                    digest.copy().digest(),
-                )
+                yield _Asked(step, segment, digest.copy().digest())
 
     # --- within one rollout --------------------------------------------------------------------
 
@@ -186,30 +188,21 @@ class _Pairs:
         if mine == others:
             self.rollout.left_out("forks with equal scores")
             return
-        parted = next(
-            (
-                (one, other.asked[one.digest])
-                for one in self._walk()
-                if not one.step.superseded
-                and one.digest in other.asked
-                and other.asked[one.digest].message_ref != one.step.message_ref
-            ),
-            None,
-        )
-        if parted is None:
+        asked = next((one for one in self._walk() if _differs(one, other)), None)
+        if asked is None:
             self.rollout.left_out("forks that never replied differently to one prompt")
             return
-        asked, step = parted
         if mine > others:
-            better, chosen, worse, rejected = self, asked.step, other.rollout, step
+            better, chosen = self, asked
+            worse, rejected = other.rollout, other.asked[asked.digest]
         else:
-            better, chosen, worse, rejected = _Pairs(other.rollout), step, self.rollout, asked.step
-        why = better._why_not(chosen)
+            better, chosen = _Pairs(other.rollout), other.asked[asked.digest]
+            worse, rejected = self.rollout, asked
+        why = better._why_not(chosen.step)
         if why:
             self._tell(why)
         else:
-            at_chosen = _Asked(chosen, asked.prompt, asked.digest)
-            yield better._over_a_fork(at_chosen, worse, rejected)
+            yield better._over_a_fork(chosen, worse, rejected.step)
 
     def _over_a_fork(self, asked: _Asked, worse: FilteredRollout, rejected: Step) -> Row:
         refs = (asked.step.message_ref, rejected.message_ref)
@@ -280,6 +273,16 @@ class _Pairs:
             standing_mark(marks.get((step.number, one.ordinal), ())) for one in step.actions
         )
         return any(mark is not None and mark.mark == "accept" for mark in standing)
+
+
+def _differs(asked: _Asked, other: _Branch) -> bool:
+    """Whether another rollout was sent the same prompt and replied to it differently."""
+    there = other.asked.get(asked.digest)
+    return (
+        there is not None
+        and not asked.step.superseded
+        and there.step.message_ref != asked.step.message_ref
+    )
 
 
 def _without_thinking(message: ChatMessage) -> ChatMessage:
