@@ -162,12 +162,11 @@ class _Conversation:
         after its own prompt, or not as it was said."""
         if not later.startswith(prompt):
             return None
-        thinks = bool(self.messages[position].get("reasoning_content"))
         for said in self._said(prompt, position):
             if later.startswith(said, len(prompt)):
                 return len(prompt) + len(said)
             # Some templates (Qwen 3) show in the last message the thinking that it did not have.
-            empty = None if thinks else _EMPTY_THINKING.match(said)
+            empty = _EMPTY_THINKING.match(said)
             if empty and later.startswith(said[empty.end() :], len(prompt)):
                 return len(prompt) + len(said) - empty.end()
         return None

@@ -117,8 +117,7 @@ class Tried:
             text = self.template.render(answer, [], add_generation_prompt=False)
             if text.startswith(prompt):
                 found.add(text.removeprefix(prompt).rstrip())
-        if not self.messages[position].get("reasoning_content"):
-            found |= {re.sub(r"^\s*<think>\s*</think>\s*", "", said) for said in found}
+        found |= {re.sub(r"^\s*<think>\s*</think>\s*", "", said) for said in found}
         return found
 
     def holds(self, turn: int, last: int) -> bool:
