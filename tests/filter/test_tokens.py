@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -431,3 +432,14 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path, content: str | None, compl
         load_tokenizer(tmp_path)
     with pytest.raises(ExportError, match="no folder"):
         load_tokenizer(tmp_path / "missing")
+
+
+def test_without_the_extra_a_person_reads_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ExportError, match=r"pip install 'apollo-tui\[tokens\]'"):
+        load_tokenizer(folder)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ExportError, match=r"pip install 'apollo-tui\[tokens\]'"):
+        load_template(MADE / "plain.jinja")
