@@ -62,9 +62,8 @@ class Preferences:
     name = "preferences"
 
     def __init__(self) -> None:
-        self._branches: dict[
-            str, list[_Branch]
-        ] = {}  # those that were told so far, by their origin
+        self._known: Mapping[str, str] | None = None
+        self._told: dict[str, list[_Branch]] = {}  # the rollouts so far, by their origin
 
     def rows(self, rollout: FilteredRollout) -> Iterator[Row]:
         pairs = _Pairs(rollout)
@@ -73,7 +72,7 @@ class Preferences:
         origin = self._origins(rollout).get(rollout.rollout)
         if origin is None:
             return
-        siblings = self._branches.setdefault(origin, [])
+        siblings = self._told.setdefault(origin, [])
         for other in siblings:
             yield from pairs.from_fork(other)
         siblings.append(pairs.branch)
