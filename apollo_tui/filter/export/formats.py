@@ -53,7 +53,7 @@ def _chat(options: FormatOptions) -> Format:
         return Chat()
     from apollo_tui.filter.template import load_template
 
-    return Chat(load_template(options.template_path))
+    return Chat(load_template(options.template_path, options.tokenizer))
 
 
 def _turns(_: FormatOptions) -> Format:
@@ -71,7 +71,7 @@ def _tokens(options: FormatOptions) -> Format:
 
     return Tokens(
         load_tokenizer(options.tokenizer),
-        load_template(options.template_path),
+        load_template(options.template_path, options.tokenizer),
         max_length=options.max_length,
     )
 
