@@ -33,7 +33,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    path: str
+    folder: Path
     rows: int
 
 
@@ -64,9 +64,15 @@ class Exporting:
             *("export", rollout, "--format", wanted.format, "--out", str(wanted.folder)),
             *("--progress-json", *wanted.options),
         ]
+        self._folder = wanted.folder
         self._told = told
         self._process: asyncio.subprocess.Process | None = None
         self._cancelled = False
+
+    @property
+    def pid(self) -> int | None:
+        """The command's process; None before it was started."""
+        return None if self._process is None else self._process.pid
 
     async def run(self) -> Exported | None:
         """What was written; None when it was cancelled. Raises ExportError with the command's words."""
@@ -80,15 +86,15 @@ class Exporting:
             limit=LONGEST,
         )
         try:
-            done, said = await self._listen(process)
+            rows, said = await self._listen(process)
             code = await process.wait()
         finally:
             await _end(process)
-        if self._cancelled and done is None:
+        if code == 0 and rows is not None:
+            return Exported(self._folder, rows)
+        if self._cancelled:
             return None
-        if done is None or code:
-            raise ExportError(said or f"the export ended with code {code} and said nothing")
-        return done
+        raise ExportError(said or f"the export ended with code {code} and said nothing")
 
     def cancel(self) -> None:
         """Ask it to stop; it clears away what it has written."""
@@ -97,21 +103,20 @@ class Exporting:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT)
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> tuple[Exported | None, str]:
+    async def _listen(self, process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+        """How many rows it says it wrote, and the last it said that is no progress."""
         assert process.stdout is not None
-        done, said = None, ""
+        rows, said = None, ""
         while line := await process.stdout.readline():
             text = line.decode(errors="replace").strip()
             match _fact(text):
-                case {"error": str(error)}:
-                    said = error
-                case {"path": str(path), "rows": int(rows)}:
-                    done = Exported(path, rows)
-                case {"done": int(number), "of": int(of)}:
-                    self._told(number, of)
+                case {"export": {"rows": int(written)}}:
+                    rows = written
+                case {"done": int(done), "total": int(total)}:
+                    self._told(done, total)
                 case None if text:
                     said = text.removeprefix("apollo-tui: ")
-        return done, said
+        return rows, said
 
 
 def _fact(line: str) -> dict[str, Any] | None:

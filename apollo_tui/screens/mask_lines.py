@@ -146,9 +146,7 @@ def _reply(message: dict[str, Any], masked: ReplyMask, view: View) -> list[TextL
     return parts
 
 
-def _part(
-    label: str, rows: list[str], tint: Tint, part: int, view: View
-) -> list[TextLine]:
+def _part(label: str, rows: list[str], tint: Tint, part: int, view: View) -> list[TextLine]:
     style, ground = _STYLES[tint]
     hidden = len(rows) - MOST
     if hidden > 0:

@@ -67,11 +67,12 @@ class ReviewScreen(SupervisingScreen):
         self.reviewed = rollout
         self._at = at
         self._row: RolloutRow | None = None
-        self._state: ReviewState | None = None
+        self.state: ReviewState | None = None
         self._chosen: Chosen | None = None
         self._asked: Mark | None = None
         self._reading_text = False  # where there is room for one: the text, not the queue
         self._said = ""
+        self._ready = False  # the widgets are there
         self._wanted = True  # boards and counts are still waited for
         self._making = False
         self._folded_seq = -1  # the log's last seq of the rollout when a board was begun
@@ -94,6 +95,7 @@ class ReviewScreen(SupervisingScreen):
         yield Footer()
 
     def on_mount(self) -> None:
+        self._ready = True
         self._queue = self.query_one(Queue)
         self._text = self.query_one(MaskView)
         self._fold()
@@ -101,8 +103,9 @@ class ReviewScreen(SupervisingScreen):
         self.apollo.read(None)
 
     def on_resize(self) -> None:
-        self._fold()
-        self.call_after_refresh(self._draw)
+        if self._ready:
+            self._fold()
+            self.call_after_refresh(self._draw)
 
     def on_screen_resume(self) -> None:
         self.apollo.read(None)
@@ -142,7 +145,7 @@ class ReviewScreen(SupervisingScreen):
 
     def looked_at(self) -> list[Entry]:
         """The chosen actions, each with the annotator's own mark: that is what undo restores."""
-        state = self._state
+        state = self.state
         return [] if state is None else [self._entry(state, place) for place in state.chosen()]
 
     def _entry(self, state: ReviewState, place: Place) -> Entry:
@@ -168,11 +171,11 @@ class ReviewScreen(SupervisingScreen):
     def look_at(self, place: Place | None) -> None:
         """Put the cursor on an action, now or when there is a board."""
         self._at = place
-        if self._state is not None and place is not None:
-            self._state.open(place)
+        if self.state is not None and place is not None:
+            self.state.open(place)
 
     def read(self, rollouts: Collection[str] | None) -> None:
-        if rollouts is not None and self.reviewed not in rollouts:
+        if not self._ready or (rollouts is not None and self.reviewed not in rollouts):
             return
         row = self.apollo.history.rollout(self.reviewed)
         if row is None:
@@ -197,11 +200,11 @@ class ReviewScreen(SupervisingScreen):
 
     def _fold_later(self) -> None:
         """Make a board soon; of a long rollout less often."""
-        if self._state is None:
+        if self.state is None:
             self._begin_board()
         elif not self._waiting:
             self._waiting = True
-            self.set_timer(max(SETTLE, 4 * self._state.board.seconds), self._begin_board)
+            self.set_timer(max(SETTLE, 4 * self.state.board.seconds), self._begin_board)
 
     def _begin_board(self) -> None:
         self._waiting = False
@@ -209,7 +212,7 @@ class ReviewScreen(SupervisingScreen):
             return
         self._making, self._folded_seq = True, self._row.last_seq
         pending = self._pending()
-        own = self._state.own if self._state is not None else []
+        own = self.state.own if self.state is not None else []
         settled = [(place, mark) for place, mark in own if place not in pending]
         self.run_worker(self._make_board(settled), name="board", exit_on_error=True)
 
@@ -240,7 +243,7 @@ class ReviewScreen(SupervisingScreen):
             self._chosen = read_settings(app.home)
         history = WatchedHistory(app.home.database, lambda: self._wanted)
         try:
-            return read_board(history, self.reviewed)
+            return read_board(history, self.reviewed, app.annotator)
         except Abandoned:
             return None
         finally:
@@ -249,31 +252,31 @@ class ReviewScreen(SupervisingScreen):
     def _take(self, board: Board, settled: list[tuple[Place, Mark]]) -> None:
         app, chosen = self.apollo, self._chosen
         assert chosen is not None
-        if self._state is None:
+        if self.state is None:
             hide = chosen.settings.hide_judge
-            self._state = state = ReviewState(board, app.annotator, hide_judge=hide)
+            self.state = state = ReviewState(board, app.annotator, hide_judge=hide)
             self._overlay(state)
             if self._at is not None:
                 state.open(self._at)
             if chosen.complaint:
                 app.complain(chosen.complaint)
         else:
-            self._state.take(board, settled)
+            self.state.take(board, settled)
         self._text.forget()
         self._draw()
         if self._row is not None and self._row.last_seq > self._folded_seq:
             self._fold_later()
 
     def _say_reading(self) -> None:
-        if self._state is None and self._row is not None and not self._said:
+        if self.state is None and self._row is not None and not self._said:
             self._said = f"reading {actions_count(self._row.actions)}"
             self._draw()
 
     # --- marks ---------------------------------------------------------------------------------
 
     def marks_changed(self) -> None:
-        if self._state is not None:
-            self._overlay(self._state)
+        if self.state is not None:
+            self._overlay(self.state)
             self._text.forget()
             self._draw()
 
@@ -287,7 +290,7 @@ class ReviewScreen(SupervisingScreen):
         self._on_their_way = pending
 
     def action_mark(self, kind: MarkKind) -> None:
-        if self._state is None or self._state.range_from is None:
+        if self.state is None or self.state.range_from is None:
             self.mark(Mark(kind))
         elif self.apollo.can_command():
             self._asked = Mark(kind)
@@ -295,7 +298,7 @@ class ReviewScreen(SupervisingScreen):
 
     def mark(self, mark: Mark) -> bool:
         """Mark, and go on to the next that is unread."""
-        state = self._state
+        state = self.state
         if state is None:
             self.apollo.complain("the rollout is still being read; nothing can be marked yet")
             return False
@@ -311,15 +314,15 @@ class ReviewScreen(SupervisingScreen):
     def action_undo(self) -> None:
         super().action_undo()
         undone = self.apollo.marks.undone
-        if self._state is not None and undone and not self.apollo.error:
-            self._state.open(undone[-1].places[0])
+        if self.state is not None and undone and not self.apollo.error:
+            self.state.open(undone[-1].places[0])
             self._moved()
 
     def action_redo(self) -> None:
         super().action_redo()
         last = self.apollo.marks.last
-        if self._state is not None and last is not None and not self.apollo.error:
-            self._state.open(last.places[-1])
+        if self.state is not None and last is not None and not self.apollo.error:
+            self.state.open(last.places[-1])
             self._moved()
 
     def reason_codes(self) -> tuple[str, ...]:
@@ -334,7 +337,7 @@ class ReviewScreen(SupervisingScreen):
     def _draw(self) -> None:
         if not self.is_attached:
             return
-        state, app = self._state, self.apollo
+        state, app = self.state, self.apollo
         self._queue.draw(state, self._said, divided=not self._narrow)
         self._text.counting = self._count_said()
         self._text.draw(state)
@@ -348,7 +351,7 @@ class ReviewScreen(SupervisingScreen):
         self._draw_rest()
 
     def _draw_rest(self) -> None:
-        app, row, state = self.apollo, self._row, self._state
+        app, row, state = self.apollo, self._row, self.state
         cells = self.size.width
         if row is None or not cells or not self.is_attached:
             return
@@ -360,9 +363,9 @@ class ReviewScreen(SupervisingScreen):
         self.draw_footer()
 
     def _heading(self) -> Heading:
-        if self._state is None:
+        if self.state is None:
             return Heading()
-        board = self._state.board
+        board = self.state.board
         table = board.agreement
         return Heading(
             rules=board.rules,
@@ -373,7 +376,7 @@ class ReviewScreen(SupervisingScreen):
 
     def _ask(self) -> None:
         """The question of the moment: what to do with the range."""
-        question, state = self.query_one(Question), self._state
+        question, state = self.query_one(Question), self.state
         asked = self._asked if state is not None and state.range_from is not None else None
         question.display = asked is not None
         if asked is None or state is None:
@@ -395,7 +398,7 @@ class ReviewScreen(SupervisingScreen):
         if self.query_one(ExportLine).display:
             return [("enter", "export")], [("esc", "cancel")]
         marking = [("c", "accept"), ("x", "reject"), ("-", "unsure"), ("space", "read")]
-        if self._state is not None and self._state.range_from is not None:
+        if self.state is not None and self.state.range_from is not None:
             moving = [("j k", "extend"), ("J K", "to landmark")]
             return [*moving, *marking], [("?", "help"), ("esc", "cancel")]
         turn = [("tab", "queue" if self._reading_text else "text")] if self._narrow else []
@@ -439,7 +442,7 @@ class ReviewScreen(SupervisingScreen):
 
     def _count_tokens(self) -> None:
         """Count the tokens of the segment in sight, once."""
-        state, chosen = self._state, self._chosen
+        state, chosen = self.state, self._chosen
         if state is None or chosen is None or chosen.tokenizer is None or state.key is None:
             return
         segment = state.row(state.key).segment
@@ -469,18 +472,18 @@ class ReviewScreen(SupervisingScreen):
             self.apollo.complain(error.line)
             return  # `_counting` stays: what is damaged is not read again and again
         self._counting = None
-        if found is not None and self._state is not None and self.is_attached:
-            self._state.counted(segment, found)
+        if found is not None and self.state is not None and self.is_attached:
+            self.state.counted(segment, found)
             self._draw()
 
     # --- keys ----------------------------------------------------------------------------------
 
     def action_step(self, by: int) -> None:
-        if self._state is not None and self._state.move(by):
+        if self.state is not None and self.state.move(by):
             self._moved()
 
     def action_landmark(self, by: int) -> None:
-        if self._state is not None and self._state.landmark(1 if by > 0 else -1):
+        if self.state is not None and self.state.landmark(1 if by > 0 else -1):
             self._moved()
 
     def action_page(self, by: int) -> None:
@@ -490,14 +493,14 @@ class ReviewScreen(SupervisingScreen):
             self.action_step(by * self._queue.page)
 
     def action_edge(self, to: int) -> None:
-        if self._state is not None:
-            self.action_step(to * max(1, self._state.tally.total * 3))
+        if self.state is not None:
+            self.action_step(to * max(1, self.state.tally.total * 3))
 
     def action_text(self, by: int) -> None:
         self._text.scroll_lines(by)
 
     def action_order(self) -> None:
-        state = self._state
+        state = self.state
         if state is None:
             return
         order = state.reorder()
@@ -514,16 +517,16 @@ class ReviewScreen(SupervisingScreen):
             self.call_after_refresh(self._draw)
 
     def action_range(self) -> None:
-        if self._state is None:
+        if self.state is None:
             return
-        if self._state.range_from is None:
-            self._state.begin_range()
+        if self.state.range_from is None:
+            self.state.begin_range()
         else:
-            self._state.end_range()
+            self.state.end_range()
         self._moved()
 
     def action_confirm(self) -> None:
-        state = self._state
+        state = self.state
         if self._asked is not None:
             self.mark(self._asked)
         elif state is not None and (key := state.key) is not None:
@@ -532,8 +535,8 @@ class ReviewScreen(SupervisingScreen):
     def action_cancel(self) -> None:
         if self.query_one(ExportLine).display:
             self._close_export_line()
-        elif self._state is not None and self._state.range_from is not None:
-            self._state.end_range()
+        elif self.state is not None and self.state.range_from is not None:
+            self.state.end_range()
             self._moved()
         elif self._exporting is not None:
             self._exporting.cancel()
@@ -543,7 +546,7 @@ class ReviewScreen(SupervisingScreen):
     def action_back(self) -> None:
         if self._exporting is not None:
             self.apollo.complain("an export is being written; esc cancels it, then q goes back")
-        elif self._state is not None and self._state.range_from is not None:
+        elif self.state is not None and self.state.range_from is not None:
             self.action_cancel()
         else:
             self.dismiss()
@@ -553,8 +556,8 @@ class ReviewScreen(SupervisingScreen):
         self.draw_footer()
 
     def on_queue_chosen(self, event: Queue.Chosen) -> None:
-        if self._state is not None and (place := self._state.place(event.spot)) is not None:
-            self._state.go(place, event.spot.section)
+        if self.state is not None and (place := self.state.place(event.spot)) is not None:
+            self.state.go(place, event.spot.section)
             self._moved()
 
     def on_queue_scrolled(self, event: Queue.Scrolled) -> None:
@@ -602,7 +605,7 @@ class ReviewScreen(SupervisingScreen):
             written = await exporting.run()
             said = "export cancelled, nothing was written"
             if written is not None:
-                said = f"exported {plural(written.rows, 'row')} to {clean(written.path)}"
+                said = f"exported {plural(written.rows, 'row')} to {clean(str(written.folder))}"
         except (ExportError, OSError) as error:
             complaint = error.line if isinstance(error, ApolloError) else str(error)
         finally:
@@ -612,5 +615,5 @@ class ReviewScreen(SupervisingScreen):
         if complaint:
             self.apollo.complain(complaint)
         else:
-            self.apollo.said = said
+            self.apollo.error, self.apollo.said = "", said
             self.draw_footer()

@@ -21,7 +21,7 @@ from apollo_tui.config.settings import Review
 from apollo_tui.errors import ApolloError, ConfigError, LogError
 from apollo_tui.filter.agreement import Agreement, agreement, judge_with_people
 from apollo_tui.filter.mask import TurnMask, mask
-from apollo_tui.filter.rules import RULES, Case, ask_rules
+from apollo_tui.filter.rules import OPTIONAL_RULES, RULES, Case, ask_rules
 from apollo_tui.filter.run import FilterSettings, words
 from apollo_tui.filter.samples import Sample, samples
 from apollo_tui.filter.tokenizer import Tokenizer, load_tokenizer
@@ -37,7 +37,7 @@ from apollo_tui.log.trajectory import (
 )
 from apollo_tui.paths import Home
 from apollo_tui.screens.marks import Mark
-from apollo_tui.screens.review_state import TurnTokens
+from apollo_tui.screens.review_state import Tally, TurnTokens, facts
 
 _NOTHING = fold(())
 NEWEST = (1 << 63) - 1
@@ -98,8 +98,6 @@ class Board:
     """One rollout for Review. `orders` holds the places of all rows in each order; `settings_of` is
     the filter run whose settings these are, "" for the defaults."""
 
-    rollout: str
-    last_seq: int
     rows: Sequence[Row]
     at: Mapping[ActionKey, int]
     marks: Mapping[ActionKey, tuple[MarkMade, ...]]
@@ -107,12 +105,15 @@ class Board:
     verdicts: Verdicts
     samples: Sequence[Sample]
     orders: Mapping[str, Sequence[int]]
+    ranks: Mapping[str, Sequence[int]]  # of each row in each order
+    said: frozenset[int]  # places of the rows that `words` has something of
+    tally: Tally
     judge: str | None
-    rules: int
-    settings_of: str
-    gate: str  # why its gate lets nothing of it train; ""
+    rules: int  # how many are asked
     agreement: Agreement | None  # of the judge with people
-    seconds: float  # that the making took
+    settings_of: str = ""
+    gate: str = ""  # why the gate lets nothing of it train
+    seconds: float = 0.0  # that the making took
 
     def verdict(
         self, key: ActionKey, marks: tuple[MarkMade, ...], *, judge: bool = True
@@ -145,7 +146,7 @@ class Board:
         return masked
 
 
-def read_board(history: History, rollout: str) -> Board:
+def read_board(history: History, rollout: str, annotator: str) -> Board:
     """Fold a rollout and ask the rules, with the settings of its newest finished filter run.
 
     Raises LogError (LogCorrupt when a text is missing) or Abandoned.
@@ -153,32 +154,47 @@ def read_board(history: History, rollout: str) -> Board:
     began = time.monotonic()
     run = newest_run(history, rollout)
     settings = settings_of(run)
-    trajectory = read_trajectory(history, rollout)
+    board = make_board(read_trajectory(history, rollout), history.text, settings, annotator)
+    return replace(
+        board,
+        settings_of=run.run if run is not None else "",
+        gate=run.gated.get(rollout, "") if run is not None else "",
+        seconds=time.monotonic() - began,
+    )
+
+
+def make_board(
+    trajectory: Trajectory, read: Callable[[str], str], settings: FilterSettings, annotator: str
+) -> Board:
+    """The board of a trajectory; what `annotator` masked is counted apart from what others did."""
     # The steps of filter_rollout, whose parts are kept: Review says what each of them thinks.
-    found, suggested = ask_rules(Case(trajectory, history.text, settings.rules))
-    judged = words(trajectory, settings.judge) if settings.judge else []
-    by_judge = {settings.judge: judged} if settings.judge else {}
-    verdicts = decide(trajectory, found, by_judge, suggested)
+    found, suggested = ask_rules(Case(trajectory, read, settings.rules))
+    judge = settings.judge
+    judged = [] if judge is None else words(trajectory, judge)
+    verdicts = decide(trajectory, found, {} if judge is None else {judge: judged}, suggested)
     said = _gather(found, judged, suggested)
     rows, sent = _rows(trajectory)
+    at = {row.key: place for place, row in enumerate(rows)}
+    marks = dict(trajectory.marks)
+    orders = _orders(trajectory.rollout, rows, said)
     return Board(
-        rollout=rollout,
-        last_seq=trajectory.last_seq,
         rows=rows,
-        at={row.key: place for place, row in enumerate(rows)},
-        marks=dict(trajectory.marks),
+        at=at,
+        marks=marks,
         words=said,
         verdicts=verdicts,
         samples=sent,
-        orders=_orders(rollout, rows, said),
-        judge=settings.judge,
-        rules=len(found) + ("propagated" not in found and "propagated" not in settings.rules.off),
-        settings_of=run.run if run is not None else "",
-        gate=run.gated.get(rollout, "") if run is not None else "",
-        agreement=agreement(judge_with_people(trajectory, settings.judge))
-        if settings.judge
-        else None,
-        seconds=time.monotonic() - began,
+        orders=orders,
+        ranks={name: _ranks(order) for name, order in orders.items()},
+        said=frozenset(at[key] for key in said if key in at),
+        tally=_tally(rows, marks, verdicts, annotator),
+        judge=judge,
+        rules=sum(
+            name not in settings.rules.off
+            and (name not in OPTIONAL_RULES or name in settings.rules.on)
+            for name in RULES
+        ),
+        agreement=None if judge is None else agreement(judge_with_people(trajectory, judge)),
     )
 
 
@@ -273,6 +289,26 @@ def _rows(trajectory: Trajectory) -> tuple[list[Row], list[Sample]]:
             for action in step.actions
         ]
     return rows, sent
+
+
+def _tally(
+    rows: Iterable[Row],
+    marks: Mapping[ActionKey, tuple[MarkMade, ...]],
+    verdicts: Verdicts,
+    annotator: str,
+) -> Tally:
+    tally = Tally()
+    for row in rows:
+        mark = standing_mark(marks.get(row.key, ()))
+        tally.count(facts(row, mark, verdicts.of(*row.key), annotator), 1)
+    return tally
+
+
+def _ranks(order: Sequence[int]) -> list[int]:
+    ranks = [0] * len(order)
+    for rank, place in enumerate(order):
+        ranks[place] = rank
+    return ranks
 
 
 def _orders(

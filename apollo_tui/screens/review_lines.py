@@ -123,7 +123,9 @@ def _bar(tally: Tally, cells: int, glyphs: Glyphs) -> Line:
     spans, used, seen = [Span(" ")], 0, 0
     for (kind, _, style), sign in zip(_KINDS, glyphs.densities, strict=True):
         seen += tally.marks[kind]
-        upto = min(room, -(-seen * room // total)) if tally.marks[kind] else used
+        upto = used
+        if tally.marks[kind]:  # a few are seen too
+            upto = min(room, max(used + 1, round(seen * room / total)))
         spans.append(Span(sign * (upto - used), style))
         used = max(used, upto)
     spans.append(Span(glyphs.light * (room - used), "line"))

@@ -78,6 +78,11 @@ class Tally:
             self.kept += by
             self.unread += by * (not facts.read)
 
+    def copy(self) -> Tally:
+        return Tally(
+            Counter(self.marks), Counter(self.masked), Counter(self.rules), self.kept, self.unread
+        )
+
     @property
     def total(self) -> int:
         return sum(self.marks.values())
@@ -85,6 +90,17 @@ class Tally:
     @property
     def read(self) -> int:
         return self.total - self.marks[""]
+
+
+def facts(row: Row, mark: MarkMade | None, verdict: Verdict, annotator: str) -> Facts:
+    by = rule = ""
+    if not verdict.keep and verdict.by == "human":
+        mine = mark is not None and mark.annotator == annotator
+        by = "you" if mine else "others"
+    elif not verdict.keep:
+        by = "judge" if verdict.by == "judge" else "rules"
+        rule = verdict.rule if verdict.by == "rule" else ""
+    return Facts(mark.mark if mark is not None else "", by, rule, row.turn >= 0)
 
 
 class Pace:
@@ -150,8 +166,11 @@ class ReviewState:
             for segment, counted in self._tokens.items()
             if segment < len(board.samples) and len(counted) == len(board.samples[segment].turns)
         }
-        self.tally = Tally()
-        for row in board.rows:
+        self.tally = board.tally.copy()
+        for place in self._own:
+            row, made = self.row(place), board.marks.get(place, ())
+            known = facts(row, board.standing(made), board.verdicts.of(*place), self.annotator)
+            self.tally.count(known, -1)
             self.tally.count(self.facts(row), 1)
         self._queue()
         if self.range_from is not None and self._find(*self.range_from) is None:
@@ -195,16 +214,7 @@ class ReviewState:
         return self.standing(place) is not None
 
     def facts(self, row: Row) -> Facts:
-        place = row.key
-        mark, verdict = self.standing(place), self.verdict(place)
-        by = rule = ""
-        if not verdict.keep and verdict.by == "human":
-            mine = mark is not None and mark.annotator == self.annotator
-            by = "you" if mine else "others"
-        elif not verdict.keep:
-            by = "judge" if verdict.by == "judge" else "rules"
-            rule = verdict.rule if verdict.by == "rule" else ""
-        return Facts(mark.mark if mark is not None else "", by, rule, row.turn >= 0)
+        return facts(row, self.standing(row.key), self.verdict(row.key), self.annotator)
 
     def differs(self, place: Place) -> str:
         """Who says otherwise than the mark that counts: the judge, or another annotator; "" nobody."""
@@ -268,15 +278,14 @@ class ReviewState:
     # --- the queue -----------------------------------------------------------------------------
 
     def _queue(self) -> None:
-        order = self.board.orders[self.order]
-        self._rank = [0] * len(order)
-        for rank, at in enumerate(order):
-            self._rank[at] = rank
-        rows = self.board.rows
-        self._unread = [at for at in order if not self.read(rows[at].key)]
-        looked = {self.board.at[place] for place in self.board.marks}
-        looked |= {self.board.at[place] for place in self._own}
-        self._second = sorted(at for at in looked if self._wants_second(rows[at].key))
+        board = self.board
+        order, self._rank = board.orders[self.order], board.ranks[self.order]
+        marked = {
+            at for place in (*board.marks, *self._own) if (at := board.at.get(place)) is not None
+        }
+        read = {at for at in marked if self.read(board.rows[at].key)}
+        self._unread = [at for at in order if at not in read]
+        self._second = sorted(at for at in read if self._wants_second(board.rows[at].key))
 
     def _wants_second(self, place: Place) -> bool:
         mark = self.standing(place)
@@ -409,17 +418,17 @@ class ReviewState:
 
     def landmark(self, by: Literal[1, -1]) -> bool:
         """To the next action that somebody or some rule says something of."""
+        read = self.size("second") + self.size("recent")  # all of them were marked
         index = self._flat(self.spot) + by
-        last = sum(self.size(section) for section in SECTIONS)
-        while 0 <= index < last:
-            spot = self._at_flat(index)
-            place = self.place(spot)
-            if place is not None and (self.read(place) or place in self.board.words):
-                self.spot = spot
-                self._remember()
-                return True
-            index += by
-        return False
+        if index >= read:
+            ahead = range(index - read, len(self._unread) if by > 0 else -1, by)
+            found = next((at for at in ahead if self._unread[at] in self.board.said), None)
+            index = read - 1 if found is None and by < 0 else -1 if found is None else read + found
+        if index < 0:
+            return False
+        self.spot = self._at_flat(index)
+        self._remember()
+        return True
 
     def advance(self, marked: Spot) -> None:
         """After a mark made at a spot: to the next that asks for one."""

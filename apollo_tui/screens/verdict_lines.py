@@ -10,8 +10,8 @@ from apollo_tui.screens.lines import View
 from apollo_tui.screens.marks import Act, Place
 from apollo_tui.screens.review_state import ReviewState
 
-ROWS = 7
-"""Lines of the whole: a rule, a title, four rows, the reasons (a free row before them is more)."""
+ROWS = 8
+"""Lines of the whole: a rule, a title, four rows, why, the reasons; with a free row one more."""
 
 Part = tuple[str, str, list[Span]]
 """Who, keep or mask or nothing, and why."""
@@ -19,22 +19,52 @@ Part = tuple[str, str, list[Span]]
 
 def verdict_lines(state: ReviewState, last: Act | None, view: View) -> list[Line]:
     place = state.key
-    blocks = [(46 if view.width >= 96 else max(40, view.width - 32), _verdict(state, place, view))]
+    beside = 31 * (view.width >= 70) + 21 * (view.width >= 96)
+    blocks = [(view.width - 1 - beside, _verdict(state, place, view))]
     if view.width >= 70:
-        blocks.append((30, _masked(state, view)))
+        blocks.append((31, _masked(state, view)))
     if view.width >= 96:
-        blocks.append((20, _legend(view)))
-    elif view.width < 70:
-        blocks = [(view.width - 1, blocks[0][1])]
+        blocks.append((21, _legend(view)))
     lines = [fitted([Span(" "), Span(view.glyphs.light * (view.width - 2), "line")], view.width)]
     for y in range(5):
         spans: list[Span] = [Span(" ")]
         for cells, block in blocks:
-            spans += fitted(block[y] if y < len(block) else [], cells).spans
+            spans += _cut(block[y] if y < len(block) else [], cells - 2, view).spans
+            spans.append(Span("  "))
         lines.append(fitted(spans, view.width))
     if view.free_rows:
         lines.append(fitted([], view.width))
-    return [*lines, _reasons(state, last, view)]
+    return [*lines, _why(state, place, view), _reasons(state, last, view)]
+
+
+def _cut(spans: Sequence[Span], cells: int, view: View) -> Line:
+    """Spans in so many cells; what is cut says so."""
+    taken = 0
+    for at, span in enumerate(spans):
+        taken += width(span.text)
+        if taken > cells:
+            room = max(0, cells - taken + width(span.text))
+            cut = Span(cut_end(span.text, room, view.glyphs.cut), span.style)
+            return fitted([*spans[:at], cut], cells)
+    return fitted(spans, cells)
+
+
+def _why(state: ReviewState, place: Place | None, view: View) -> Line:
+    """What the one who decides says, in full."""
+    if place is None:
+        return fitted([], view.width)
+    verdict, said, mark = state.shown(place), state.words(place), state.standing(place)
+    why = ""
+    if verdict.by == "human" and mark is not None:
+        why = mark.note
+    elif verdict.by != "default":
+        why = verdict.why
+    elif said is not None and said.suggested is not None:
+        why = f"{said.suggested.why}: mask it?"
+    if not why:
+        return fitted([], view.width)
+    told = [Span("  why  ", "faint"), Span(view.clean(why), "text")]
+    return fitted(_cut(told, view.width - 1, view).spans, view.width)
 
 
 # --- the verdict -------------------------------------------------------------------------------
@@ -72,15 +102,12 @@ def _parts(state: ReviewState, place: Place, view: View) -> list[Part]:
         parts.append(("judge", view.glyphs.hidden, [Span("hidden until you decide", "dim")]))
     else:
         word = "keep" if said.judge.keep else "mask"
-        parts.append(("judge", word, [Span(view.clean(said.judge.why), "text")]))
+        name = view.clean(state.board.judge)
+        parts.append(("judge", word, [Span(name, "dim")]))
     if said is not None and said.rules:
-        (name, finding), *more = said.rules.items()
-        also = f" and {', '.join(other for other, _ in more)}" if more else ""
-        why = [Span(f"{name}{also}", "masked"), Span(f"  {view.clean(finding.why)}", "text")]
-        parts.append(("rules", "mask", why))
+        parts.append(("rules", "mask", [Span(", ".join(said.rules), "masked")]))
     elif said is not None and said.suggested is not None:
-        why = [Span("suggest mask  ", "attention"), Span(view.clean(said.suggested.why), "dim")]
-        parts.append(("rules", nothing, why))
+        parts.append(("rules", nothing, [Span("suggest to mask it", "attention")]))
     else:
         parts.append(("rules", nothing, [Span("none fired", "dim")]))
     unread = not state.read(place)
@@ -100,8 +127,6 @@ def _human(state: ReviewState, place: Place, view: View) -> Part:
     spans = [Span(f"{who}{': ' + words[mark.mark] if mark.mark in words else ''}", "text")]
     if mark.code:
         spans.append(Span(f"  {view.clean(mark.code)}", "masked" if said == "mask" else "running"))
-    if mark.note:
-        spans.append(Span(f"  {view.clean(mark.note)}", "dim"))
     spans += [
         Span(f"  {view.who(one.annotator)}: {one.mark}", "attention")
         for one in state.marks(place)
@@ -118,7 +143,12 @@ def _human(state: ReviewState, place: Place, view: View) -> Part:
 def _masked(state: ReviewState, view: View) -> list[list[Span]]:
     masked = state.tally.masked
     total = sum(masked.values())
-    lines = [[Span(fit("masked in this rollout", 22), "text bold"), Span(count(total).rjust(6), "text bold")]]
+    lines = [
+        [
+            Span(fit("masked in this rollout", 22), "text bold"),
+            Span(count(total).rjust(6), "text bold"),
+        ]
+    ]
     whose = [("you", "you"), ("rules", "rules"), ("judge", "judge"), ("others", "others")]
     most = max(masked.values(), default=0)
     for who, label in whose:

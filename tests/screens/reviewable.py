@@ -42,9 +42,7 @@ def mark(
 def judge(made: Made, *words: tuple[int, bool, str]) -> None:
     """What the judge said: step, whether to keep it, why."""
     said = tuple(
-        JudgeWord(
-            step=step, ordinal=1, key=f"k{step}", verdict="keep" if keep else "mask", why=why
-        )
+        JudgeWord(step=step, ordinal=1, key=f"k{step}", verdict="keep" if keep else "mask", why=why)
         for step, keep, why in words
     )
     made.tell(JudgeAnswered(rollout=R, run="run-0", judge=JUDGE, words=said))
@@ -79,7 +77,12 @@ def limo() -> Made:
     made.step(
         (
             "edit_file",
-            {"path": "src/reward.py", "start": 12, "end": 14, "content": '    if "<answer>" in text:'},
+            {
+                "path": "src/reward.py",
+                "start": 12,
+                "end": 14,
+                "content": '    if "<answer>" in text:',
+            },
         ),
         thinking="Reward is low because many answers lack the tag. Giving 0.5 for the tag alone will "
         "lift it.",
@@ -122,7 +125,9 @@ def limo() -> Made:
         observations=["scores.jsonl: no such file"],
         result={"disposition": "failed", "error": True},
     )
-    made.bash("echo \x1b[31mred\x1b[0m \u202edren", "\x1b]0;title\x07done", thinking="A \x1b[2J trap.")
+    made.bash(
+        "echo \x1b[31mred\x1b[0m \u202edren", "\x1b]0;title\x07done", thinking="A \x1b[2J trap."
+    )
     judge(
         made,
         (3, False, "deletes what a later step could have compared with"),

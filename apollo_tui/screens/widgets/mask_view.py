@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from textual import events
 
 from apollo_tui.errors import ApolloError
-from apollo_tui.screens.format import clean, count, cut_end, cut_middle
+from apollo_tui.screens.format import clean, count, cut_middle, cut_tool, plural
 from apollo_tui.screens.line import Line, Span, fitted, two_sided
 from apollo_tui.screens.lines import View
 from apollo_tui.screens.mask_lines import (
@@ -31,8 +31,8 @@ from apollo_tui.screens.widgets.rows import Rows
 if TYPE_CHECKING:
     from apollo_tui.filter.samples import Sample
 
-DRAWN = 400
-"""Messages whose lines are kept."""
+KEPT = 400
+"""Messages that are kept as they were read, and laid out."""
 ABOVE = 3
 """A cursor's message begins at one part in so many of the height, with what led to it above."""
 
@@ -44,7 +44,8 @@ class MaskView(Rows):
         self._at: tuple[int, int] | None = None  # the segment and the turn in sight
         self._messages = TranscriptState(lambda n: True)
         self._messages.following = False
-        self._drawn: OrderedDict[int, list[TextLine]] = OrderedDict()
+        self._read: OrderedDict[str, Any] = OrderedDict()  # messages by their hashes
+        self._drawn: dict[tuple[int, bool], list[TextLine]] = {}
         self.counting = ""  # what is said of tokens: "" when they are counted
 
     def draw(self, state: ReviewState | None) -> None:
@@ -65,7 +66,6 @@ class MaskView(Rows):
             self._drawn.clear()
         self._at = at
         if moved:
-            self._drawn.clear()
             self._reveal()
         self._show()
 
@@ -128,14 +128,14 @@ class MaskView(Rows):
     def _lines_of(self, n: int) -> Sequence[Line]:
         state, view = self._state, self._view()
         assert state is not None and state.key is not None
-        found = self._drawn.get(n)
         here = self._cursor_entry()
         in_sample = state.row(state.key).turn >= 0
+        whole = in_sample and n == here + 1
+        found = self._drawn.get((n, whole))
         if found is None:
-            found = self._lay_out(n, view, whole=in_sample and n == here + 1)
-            self._drawn[n] = found
-            if len(self._drawn) > DRAWN:
-                self._drawn.popitem(last=False)
+            if len(self._drawn) > KEPT:
+                self._drawn.clear()
+            found = self._drawn[n, whole] = self._lay_out(n, view, whole=whole)
         if in_sample and n == here:
             return cursor_on(found, state.key[1], view)
         return [one.line for one in found]
@@ -146,7 +146,7 @@ class MaskView(Rows):
         ref = sample.system_ref if position < 0 else sample.messages[position]
         assert ref is not None
         try:
-            message: Any = json.loads(self.apollo.history.text(ref))
+            message = self._message(ref)
             if position < 0:
                 message = {"role": "system", "text": message}
             return message_lines(message, self._mask(position), view, whole=whole)
@@ -154,6 +154,14 @@ class MaskView(Rows):
             return damaged(error.line, view)
         except (ValueError, AttributeError, TypeError):
             return damaged(f"the text {ref} is no message; see: apollo-tui verify", view)
+
+    def _message(self, ref: str) -> Any:
+        """A text of the log as JSON. Raises LogCorrupt or ValueError."""
+        if ref not in self._read:
+            self._read[ref] = json.loads(self.apollo.history.text(ref))
+            if len(self._read) > KEPT:
+                self._read.popitem(last=False)
+        return self._read[ref]
 
     def _mask(self, position: int) -> ReplyMask:
         """How the reply at a position trains; what was carried over is context."""
@@ -211,7 +219,8 @@ class MaskView(Rows):
         if wide(right) + len(where) + 28 <= cells:
             right = [Span(f"{where}   ", "dim"), *right]
         ordinal = f".{action.ordinal}" if action.ordinal > 1 else ""
-        tool = cut_end(clean(action.tool, ascii_only=ascii_only), 24, app.glyphs.cut)
+        for_tool = max(4, min(24, cells - wide(right) - 12))
+        tool = cut_tool(clean(action.tool, ascii_only=ascii_only), for_tool, app.glyphs.cut)
         left = [Span(f" {action.step}{ordinal}  ", "faint"), Span(tool, "text bold")]
         room = cells - wide(left) - wide(right) - 5
         said = telling(clean(action.arguments, ascii_only=ascii_only))
@@ -224,14 +233,14 @@ class MaskView(Rows):
         state, glyphs = self._state, self.apollo.glyphs
         assert state is not None
         trains, masked = state.segment_counts(segment)
-        unit = "tokens" if state.has_tokens(segment) else "actions"
+        unit = "token" if state.has_tokens(segment) else "action"
         spans = [
             Span(f"{glyphs.trains_read} ", "running"),
             Span(f"trains {count(trains)}  ", "text"),
             Span(f"{glyphs.rejected} ", "masked"),
-            Span(f"masked {count(masked)} {unit}", "text"),
+            Span(f"masked {plural(masked, unit)}", "text"),
         ]
-        if unit == "actions" and self.counting:
+        if unit == "action" and self.counting:
             spans.append(Span(f"  {self.counting}", "faint"))
         return spans
 
