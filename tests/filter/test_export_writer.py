@@ -273,6 +273,18 @@ async def test_turns_say_their_size_before_they_are_written(
     assert left(tmp_path) == {"out"}
 
 
+async def test_a_sample_says_its_own_size(tmp_path: Path) -> None:
+    await write(tmp_path / "apollo.db", rollout(steps=60))
+    history = History(tmp_path / "apollo.db")
+    try:
+        few, everything = Noted(), Noted()
+        export(history, tmp_path / "few", Turns(), watcher=few, chosen=Chosen(2, 0))
+        export(history, tmp_path / "all", Turns(), watcher=everything)
+        assert read_facts(tmp_path / "few").bytes < few.sizes[0] < everything.sizes[0] / 3
+    finally:
+        history.close()
+
+
 async def test_a_sample_is_the_same_rows_every_time(history: History, tmp_path: Path) -> None:
     everything = export(history, tmp_path / "all", Turns())
     rows = lines(tmp_path / "all" / "turns.jsonl")
@@ -435,7 +447,9 @@ async def test_diff_knows_samples_and_says_what_it_does_not_know(
 
 async def test_a_gated_rollout_is_not_exported_and_said(history: History, tmp_path: Path) -> None:
     run = replace(history.filter_run(RUN), gated={"made": "scored 3, less than 50"})
-    with pytest.raises(ExportError, match="1 rollouts do not train: made scored 3, less than 50"):
+    with pytest.raises(
+        ExportError, match="rollouts that do not train: made scored 3, less than 50"
+    ):
         write_export(Source(history, run), Chat(), Order(tmp_path / "out"), Noted())
     others = replace(run, gated={"other": "has no score"}, rollouts=("other", "made"))
     facts = write_export(Source(history, others), Chat(), Order(tmp_path / "out"), Noted())

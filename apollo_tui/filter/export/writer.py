@@ -9,6 +9,7 @@ leaves nothing.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -88,7 +89,10 @@ def write_export(
     if trainer is not None:
         trainer.check(a_format.name, counted.tally)
     if isinstance(a_format, Sized):
-        _make_sure_it_fits(counted.size, order.target, watcher)
+        size = counted.size
+        if order.chosen is not None:
+            size = _size_of_sample(size, counted.tally.kept, order.chosen.size)
+        _make_sure_it_fits(size, order.target, watcher)
     with new_folder(order.target, replace=order.replace) as partial:
         left_out: Counter[str] = Counter()
         with closing(Rows(partial, a_format, order.chosen)) as rows:
@@ -168,6 +172,14 @@ def _write_beside(
     return facts
 
 
+def _size_of_sample(size: int, rows: int, chosen: int) -> int:
+    """What is written of `size` bytes in about so many rows while a sample of them is found: a row that
+    is among the first of the sample's order so far is written, even if it does not stay."""
+    if chosen >= rows:
+        return size
+    return int(size * min(1.0, chosen * (2 + math.log(rows / chosen)) / rows))
+
+
 def _make_sure_it_fits(size: int, target: Path, watcher: Watcher) -> None:
     """Raises ExportError when the disk has less room than it takes."""
     place = next(folder for folder in target.absolute().parents if folder.is_dir())
@@ -182,13 +194,12 @@ def _make_sure_it_fits(size: int, target: Path, watcher: Watcher) -> None:
 
 def _why_nothing(source: Source, tally: Tally) -> str:
     said = []
-    if tally.rollouts:
-        reasons = f": masked by {_listed(tally.masked)}" if tally.masked else ""
-        said.append(f"no action of {tally.rollouts} rollouts is kept{reasons}")
-    if source.run.gated:
-        gated = "; ".join(f"{rollout} {why}" for rollout, why in source.run.gated.items())
-        said.append(f"{len(source.run.gated)} rollouts do not train: {gated}")
-    return "; ".join(said) or "no rollout has a reply"
+    if tally.masked:
+        said.append(f"no action is kept: masked by {_listed(tally.masked)}")
+    if gated := source.run.gated:
+        reasons = ", ".join(f"{rollout} {why}" for rollout, why in gated.items())
+        said.append(f"rollouts that do not train: {reasons}")
+    return "; ".join(said) or "no rollout has a reply with an action"
 
 
 def _listed(reasons: Mapping[str, int]) -> str:
