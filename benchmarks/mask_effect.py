@@ -22,12 +22,11 @@ from benchmarks.program import apollo
 from benchmarks.report import Report
 from benchmarks.tiny_tokenizer import make_tokenizer
 
-SEGMENT = 12  # steps of a row
-MASKED_MARGIN = 0.15
-"""How much further, of what is learned without masks, the loss of masked spans may fall than that of
-unseen ones: the two are different samples of random words."""
-LEARNS = 2.0
-"""Without masks the loss of the same spans falls at least so many times as far as that of unseen ones."""
+SEGMENT = 8  # steps of a row
+LEARNED = 0.5
+"""Nats: how much further than that of unseen spans the loss of rejected ones falls without masks, at least."""
+MARGIN = 0.1
+"""The share of that which may remain with masks: rejected and unseen spans are different random words."""
 
 Row = tuple[list[int], list[int]]
 """Tokens and labels."""
@@ -48,23 +47,25 @@ def measure(*, small: bool) -> Report:
         raise SystemExit(
             "mask-effect needs torch; scripts/proof.py makes an environment with it"
         ) from None
-    rows, epochs = (4, 30) if small else (8, 60)
+    rows, epochs = (3, 20) if small else (8, 60)
     with tempfile.TemporaryDirectory() as folder:
         masked, unmasked, rejected, unseen, size = _data(Path(folder), rows)
     report = Report(f"mask-effect: {rows} rows, {epochs} epochs, a two-layer model")
-    with_mask = _falls(masked, rejected, unseen, epochs, size)
-    without = _falls(unmasked, rejected, unseen, epochs, size)
-    for name, (before, seen, other) in (("masks", with_mask), ("no masks", without)):
-        report.add(f"loss before, {name}", f"{before:.2f}")
-        report.add(f"fall on the rejected spans, {name}", f"{seen:.2f}")
-        report.add(f"fall on unseen spans, {name}", f"{other:.2f}")
-    allowed = MASKED_MARGIN * without[1]
-    extra = with_mask[1] - with_mask[2]
+    learned = {}
+    for name, trained in (("masks", masked), ("no masks", unmasked)):
+        before, fall, fall_unseen = _falls(trained, rejected, unseen, epochs, size)
+        learned[name] = fall - fall_unseen
+        report.add(f"{name}: loss of the rejected spans before", f"{before:.2f} nats")
+        report.add(f"{name}: its fall", f"{fall:.2f}")
+        report.add(f"{name}: the fall of unseen spans", f"{fall_unseen:.2f}")
+    with_masks, without = learned["masks"], learned["no masks"]
     report.add(
-        "masked spans are not learned", f"{extra:+.2f}", f"≤ {allowed:.2f}", extra <= allowed
+        "without masks they are learned", f"{without:+.2f}", f"≥ {LEARNED:g}", without >= LEARNED
     )
-    ratio = without[1] / max(without[2], 0.01)
-    report.add("unmasked they are", f"{ratio:.1f}×", f"≥ {LEARNS:g}×", ratio >= LEARNS)
+    allowed = MARGIN * without
+    report.add(
+        "with masks they are not", f"{with_masks:+.2f}", f"≤ {allowed:.2f}", with_masks <= allowed
+    )
     return report
 
 
@@ -114,12 +115,13 @@ def _data(folder: Path, rows: int) -> tuple[list[Row], list[Row], list[Spans], l
 
 
 def _rejected(masked: list[Row], unmasked: list[Row]) -> list[Spans]:
-    """What trains without masks and not with them."""
+    """What trains without masks and not with them. A row with masks ends with the last that trains."""
     spans = []
-    for (tokens, labels), (same, all_labels) in zip(masked, unmasked, strict=True):
-        assert tokens == same, "both exports hold the same contexts"
-        only = [a == -100 != b for a, b in zip(labels, all_labels, strict=True)]
-        spans.append(Spans(tokens, only))
+    for (tokens, labels), (all_tokens, all_labels) in zip(masked, unmasked, strict=True):
+        assert all_tokens[: len(tokens)] == tokens, "both exports hold the same contexts"
+        padded = [*labels, *[-100] * (len(all_tokens) - len(tokens))]
+        only = [a == -100 != b for a, b in zip(padded, all_labels, strict=True)]
+        spans.append(Spans(all_tokens, only))
     return spans
 
 
@@ -131,7 +133,7 @@ def _falls(
 
     torch.manual_seed(1)
     torch.set_num_threads(2)
-    model = _model(size, max(len(tokens) for tokens, _ in rows) + 64)
+    model = _model(size, max(len(one.tokens) for one in (*rejected, *unseen)))
     before, before_unseen = _loss(model, rejected), _loss(model, unseen)
     steps = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
     for _ in range(epochs):
