@@ -25,8 +25,11 @@ from benchmarks.tiny_tokenizer import make_tokenizer
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ROLLOUT, SHORT = "long", "short"
-SHORT_ACTIONS = 1_000
+ROLLOUT, SHORT, DEEP = "long", "short", "deep"
+SHORT_ACTIONS, DEEP_ACTIONS = 1_000, 1_000
+DEEP_LENGTH = 500
+"""Words of an observation in the rollout whose segments are as long as real ones: with 100 steps each
+about 100,000 tokens, where contexts are summarised."""
 FILTER_SECONDS, MEMORY_MB, OF_FLOOR = 5.0, 300, 0.5
 
 
@@ -37,7 +40,11 @@ def measure(*, small: bool) -> Report:
         folder = Path(name)
         home = folder / "home"
         home.mkdir(mode=0o700)
-        turns = {ROLLOUT: working_turns(actions), SHORT: working_turns(SHORT_ACTIONS, 2)}
+        turns = {
+            ROLLOUT: working_turns(actions),
+            SHORT: working_turns(SHORT_ACTIONS, 2),
+            DEEP: working_turns(200 if small else DEEP_ACTIONS, 3, length=DEEP_LENGTH),
+        }
         asyncio.run(write_log(home / "apollo.db", turns))
         try:
             _filter(report, home)
@@ -73,19 +80,23 @@ def _chat(report: Report, home: Path, folder: Path) -> None:
 
 
 def _tokens(report: Report, home: Path, folder: Path) -> None:
+    """Each reply's prompt is rendered to see that it is what the row shows, so short steps cost more."""
     tokenizer = folder / "tokenizer"
     make_tokenizer(tokenizer)
-    file, ran = _export(home, folder, "tokens", ROLLOUT, "--tokenizer", str(tokenizer))
-    (floor, characters), _ = _alone(_encode_again, file, tokenizer)
-    report.add("floor: the tokenizer alone", f"{characters / floor / 1e6:.1f} M characters/s")
-    share = floor / ran.seconds
-    report.add(
-        "tokens",
-        f"{characters / ran.seconds / 1e6:.1f} M characters/s, {share:.2f} of the floor",
-        f"≥ {OF_FLOOR}",
-        share >= OF_FLOOR,
-    )
-    _memory(report, "tokens", ran.peak_mb)
+    for rollout, steps in ((ROLLOUT, "short steps"), (DEEP, "real steps")):
+        file, ran = _export(home, folder, "tokens", rollout, "--tokenizer", str(tokenizer))
+        (floor, characters), _ = _alone(_encode_again, file, tokenizer)
+        report.add(
+            f"floor: the tokenizer alone, {steps}", f"{characters / floor / 1e6:.1f} M characters/s"
+        )
+        share = floor / ran.seconds
+        report.add(
+            f"tokens, {steps}",
+            f"{characters / ran.seconds / 1e6:.1f} M characters/s, {share:.2f} of the floor",
+            f"≥ {OF_FLOOR}",
+            share >= OF_FLOOR,
+        )
+        _memory(report, f"tokens, {steps}", ran.peak_mb)
 
 
 def _turns(report: Report, home: Path, folder: Path) -> None:
@@ -101,7 +112,7 @@ def _turns(report: Report, home: Path, folder: Path) -> None:
 def _export(home: Path, folder: Path, form: str, rollout: str, *more: str) -> tuple[Path, Ran]:
     """The rows' file, and how the export ran: from a stored run, so that filtering does not count."""
     run = json.loads(apollo(home, "filter", rollout, "--json").said)["run"]
-    out = folder / form
+    out = folder / f"{form}-{rollout}"
     ran = apollo(home, "export", rollout, "--format", form, "--out", str(out), "--run", run, *more)
     (file,) = out.glob("*.jsonl")
     return file, ran

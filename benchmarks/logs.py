@@ -182,12 +182,13 @@ async def write_log(
     return unmarked
 
 
-def working_turns(count: int, seed: int = 1) -> Iterator[Turn]:
-    """An agent at work: edits, runs, looks, polls and repeats itself; one in fifty is rejected."""
+def working_turns(count: int, seed: int = 1, *, length: int = 160) -> Iterator[Turn]:
+    """An agent at work: edits, runs, looks, polls and repeats itself; one in fifty is rejected. Long
+    observations have `length` words."""
     chance = random.Random(seed)
     looked = 0
     for number in range(count):
-        thinking, observation = words(chance, 40), words(chance, 160)
+        thinking, observation = words(chance, 40), words(chance, length)
         match chance.choice(("run", "run", "edit", "look", "poll")):
             case "run":
                 command = f"python train.py --seed {number} --note '{words(chance, 8)}'"
@@ -196,7 +197,7 @@ def working_turns(count: int, seed: int = 1) -> Iterator[Turn]:
             case "look":
                 command = f"cat notes/{looked}.md"
                 looked += chance.random() < 0.5
-                observation = words(random.Random(looked), 160)
+                observation = words(random.Random(looked), length)
             case _:
                 command = "tail -n 2 train.log"
                 observation = f"step {number} loss {chance.random():.4f}"
