@@ -5,16 +5,21 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apollo_tui.cli.exporting import ExportGroup
+from apollo_tui.cli.program import program
 from apollo_tui.errors import ExportError
 from apollo_tui.filter.export import Format, Row
 from apollo_tui.filter.export.chat import Chat
@@ -24,6 +29,7 @@ from apollo_tui.filter.export.trainers import TRAINERS
 from apollo_tui.filter.export.trainers.ms_swift import NOT_BY_TURNS
 from apollo_tui.filter.export.trainers.openai import THINKING
 from apollo_tui.filter.export.trainers.trainer import shim
+from apollo_tui.filter.rules import RULES
 from apollo_tui.log.events import StepRegenerated
 from apollo_tui.log.read import History
 from apollo_tui.paths import data_dir
@@ -333,3 +339,47 @@ def test_the_slime_shim_trains_exactly_what_labels_say(trains: list[bool]) -> No
     whole = [0] * before + given_back.loss_mask
     assert [bool(one) for one in whole] == trains
     assert given_back.tokens == row["input_ids"]
+
+
+# --- docs/training-data.md ---------------------------------------------------------------------
+
+GUIDE = Path(__file__).parents[2] / "docs" / "training-data.md"
+
+
+def test_the_guide_lists_every_trainer_with_what_it_reads() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| [^|]* \| ((?:`\w+` ?)+) \|", GUIDE.read_text(), re.MULTILINE
+    )
+    listed = {name: tuple(re.findall(r"\w+", formats)) for name, formats in rows if name in READS}
+    assert listed == READS
+
+
+def test_the_guide_lists_every_rule() -> None:
+    begun = GUIDE.read_text().split("| rule | what it masks |")[1].split("\n\n")[0]
+    listed = [
+        name
+        for line in begun.splitlines()
+        for name in re.findall(r"`([a-z-]+)`", line.split(" | ")[0])
+    ]
+    assert sorted(listed) == sorted(RULES)
+
+
+def guide_commands() -> list[str]:
+    found = re.findall(r"(?:^|`)(apollo-tui [^`\n#]+)", GUIDE.read_text(), re.MULTILINE)
+    return [one.strip() for one in found if not one.startswith("apollo-tui: ")]
+
+
+@pytest.mark.parametrize("command", guide_commands())
+def test_the_guide_shows_commands_that_exist(command: str) -> None:
+    name, *arguments = shlex.split(command)[1:]
+    with click.Context(program) as context:
+        found = program.get_command(context, name)
+    assert found is not None
+    if isinstance(found, ExportGroup) and arguments[0] in found.commands:
+        found = found.commands[arguments.pop(0)]
+    options = {name for parameter in found.params for name in parameter.opts}
+    assert {one for one in arguments if one.startswith("--")} <= options
+    for parameter in found.params:
+        if isinstance(parameter.type, click.Choice) and parameter.opts[0] in arguments:
+            given_value = arguments[arguments.index(parameter.opts[0]) + 1]
+            assert given_value in parameter.type.choices

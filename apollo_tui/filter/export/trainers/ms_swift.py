@@ -10,7 +10,9 @@ from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.chat_messages import ChatMessage
 from apollo_tui.filter.export.trainers.trainer import LONGEST, Trainer, thought
 
-NOT_BY_TURNS = "rows where ms-swift would not see observations, or advice, and replies by turns"
+NOT_BY_TURNS = (
+    "rows that ms-swift cannot read: advice straight after an observation, or two turns of one side"
+)
 
 
 class MsSwift(Trainer):

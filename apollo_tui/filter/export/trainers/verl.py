@@ -14,7 +14,6 @@ class Verl(Trainer):
     refuses: ClassVar[Mapping[str, str]] = {
         "chat": "verl's stock SFT would train {masked}arguments that were never given, which Parquet "
         "adds to tool calls",
-        "turns": "verl's stock SFT would train {masked}each reply again in every row after it",
     }
 
     def files(self, format: str) -> dict[str, str]:
