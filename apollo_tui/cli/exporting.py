@@ -1,20 +1,16 @@
-"""Exporting what trains, comparing two exports, and where an exported row comes from."""
+"""Exporting what trains, and comparing two exports."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import signal
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from apollo_tui.cli.context import Context, as_json, iso, local, pass_context, print_json, table
+from apollo_tui.cli.context import Context, as_json, pass_context, print_json
+from apollo_tui.cli.export_progress import JsonLines, Terminal, ended_by_signals
 from apollo_tui.cli.filter_options import any_given, filter_options, filter_settings
 from apollo_tui.cli.filtering import filtered
 from apollo_tui.errors import ApolloError, UsageError
@@ -22,7 +18,6 @@ from apollo_tui.filter.export.diff import Change, compare
 from apollo_tui.filter.export.facts import Facts
 from apollo_tui.filter.export.folder import refuse_existing
 from apollo_tui.filter.export.formats import FORMATS, FormatOptions, make_format
-from apollo_tui.filter.export.origin import ActionOrigin, Origin, find_origin, row_at, said_of
 from apollo_tui.filter.export.readme import kept_and_unread
 from apollo_tui.filter.export.rows import Chosen
 from apollo_tui.filter.export.source import Source
@@ -31,7 +26,6 @@ from apollo_tui.filter.export.writer import Order, write_export
 from apollo_tui.filter.run import FilterSettings
 from apollo_tui.log.read import FilterRunRow, RolloutRow
 
-TELL_EVERY = 0.1  # seconds, at most
 SHOWN = 40  # changes that `diff` lists on a terminal
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -132,8 +126,8 @@ def export_command(
         if run
         else _fresh_run(context, rollouts, as_of, options)
     )
-    watcher = _JsonLines() if progress_json else _Terminal()
-    with context.history() as history, _ended_by_signals(), watcher:
+    watcher = JsonLines() if progress_json else Terminal()
+    with context.history() as history, ended_by_signals(), watcher:
         source = Source(history, row, reviewed_only=reviewed_only)
         facts = write_export(
             source, a_format, order, watcher, None if trainer is None else TRAINERS[trainer]
@@ -216,74 +210,6 @@ def _many(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave like an error does: what was begun is removed first."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = [
-        one
-        for one in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(one) is not signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, leave) for number in numbers}
-    try:
-        yield
-    except SystemExit:
-        click.echo("apollo-tui: stopped; nothing was written", err=True)
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Terminal(contextlib.AbstractContextManager["_Terminal"]):
-    """Progress on one line of the terminal, if there is one."""
-
-    def __init__(self) -> None:
-        self._drawn = 0.0
-
-    def will_take(self, size: int, free: int) -> None:
-        click.echo(
-            f"this takes about {size / 1e6:,.1f} MB; {free / 1e6:,.0f} MB are free", err=True
-        )
-
-    def progress(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - self._drawn >= TELL_EVERY:
-            click.echo(f"\rexporting {done:,} of {total:,} replies\x1b[K", nl=False, err=True)
-            self._drawn = now
-
-    def __exit__(self, *_: object) -> None:
-        if self._drawn:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-
-class _JsonLines(contextlib.AbstractContextManager["_JsonLines"]):
-    """Progress for a program: {"bytes", "free"} before a format that grows is written, {"done",
-    "total"} while it is, in replies; the command ends with {"export": …}."""
-
-    def __init__(self) -> None:
-        self._told = 0.0
-
-    def will_take(self, size: int, free: int) -> None:
-        self._tell({"bytes": size, "free": free})
-
-    def progress(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done == total or now - self._told >= TELL_EVERY:
-            self._tell({"done": done, "total": total})
-            self._told = now
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def _tell(self, facts: dict[str, int]) -> None:
-        print(json.dumps(facts), flush=True)  # noqa: T201
-
-
 @export_command.command()
 @click.argument("old", type=_FOLDER)
 @click.argument("new", type=_FOLDER)
@@ -323,70 +249,4 @@ def _change(one: Change) -> dict[str, Any]:
         "step": one.step,
         "ordinal": one.ordinal,
         "why": one.why,
-    }
-
-
-@click.command()
-@click.argument("place", metavar="FILE:LINE")
-@as_json
-@pass_context
-def why_command(context: Context, place: str, as_json: bool) -> None:
-    """Where a row of an export comes from, and who decided on each of its actions.
-
-    \b
-    Example:
-      apollo-tui why noisy-chat/chat.jsonl:3
-    """
-    path, meta = row_at(place)
-    with context.history() as history:
-        origin = find_origin(history, path, meta)
-    first = next(iter(meta.steps), None)
-    opens = f"apollo-tui log {origin.name} --prompt {first}" if first is not None else ""
-    if as_json:
-        print_json(_origin(origin, opens))
-        return
-    steps = f", steps {meta.steps[0]}–{meta.steps[-1]}" if meta.steps else ""
-    click.echo(f"{origin.name} ({meta.rollout}), segment {meta.segment}{steps}")
-    click.echo(f"filter run {meta.filter_run}")
-    rows = [["action", "", "tool", "when", "who decided, and why"]]
-    rows += [
-        [
-            f"{one.action.step}.{one.action.ordinal}",
-            "trained" if one.trained else "masked",
-            one.action.tool,
-            local(one.at),
-            said_of(one.verdict) + (f"; {one.note}" if one.note else ""),
-        ]
-        for one in origin.actions
-    ]
-    table(rows)
-    if opens:
-        click.echo(f"\nits first prompt: {opens}")
-
-
-def _origin(origin: Origin, opens: str) -> dict[str, Any]:
-    return {
-        "rollout": origin.meta.rollout,
-        "name": origin.name,
-        "segment": origin.meta.segment,
-        "steps": list(origin.meta.steps),
-        "filter_run": origin.meta.filter_run,
-        "open": opens,
-        "actions": [_action(one) for one in origin.actions],
-    }
-
-
-def _action(one: ActionOrigin) -> dict[str, Any]:
-    return {
-        "step": one.action.step,
-        "ordinal": one.action.ordinal,
-        "tool": one.action.tool,
-        "arguments": one.action.arguments,
-        "trained": one.trained,
-        "verdict": "keep" if one.verdict.keep else "mask",
-        "decided_by": one.verdict.by,
-        "rule": one.verdict.rule,
-        "why": one.verdict.why,
-        "at": iso(one.at),
-        "note": one.note,
     }

@@ -33,7 +33,7 @@ COMMANDS = {
     "filter": "filtering",
     "import": "importing",
     "export": "exporting",
-    "why": "exporting",
+    "why": "why",
     "config": "settings",
     "auth": "settings",
     "core": "core",
