@@ -211,9 +211,13 @@ def _observation(message: dict[str, Any], view: View, most: int) -> list[TextLin
     rows = [row for row in rows if row.strip()]
     style = "error" if message.get("error") else "dim"
     more = f" {view.glyphs.cut} {count(len(rows))} lines" if len(rows) > most else ""
-    shown = rows[-most:] or ["nothing"]
+    if most > 1:
+        room = max(8, _room(view) - width(more))
+        shown = [piece for row in rows[-most:] for piece in wrap(row[-most * room :], room)][-most:]
+    else:
+        shown = rows[-1:]
     lines = []
-    for y, row in enumerate(shown):
+    for y, row in enumerate(shown or ["nothing"]):
         ending = more if y == len(shown) - 1 else ""
         text = wrap(row, max(8, _room(view) - width(ending)), 1, view.glyphs.cut)[0] + ending
         label = Span("" if y else "observation", "faint")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
-from apollo_tui.errors import ApolloError, ExportError
+from apollo_tui.errors import ApolloError
 from apollo_tui.log.read import Entry, RolloutRow
-from apollo_tui.screens.exporting import Exporting
-from apollo_tui.screens.format import clean, count, plural
 from apollo_tui.screens.line import Span
 from apollo_tui.screens.lines import View, actions_count, mark_sign
 from apollo_tui.screens.marks import Mark, MarkKind, Place
 from apollo_tui.screens.review_lines import ORDER_NAMES, Heading, counts_lines, review_header
-from apollo_tui.screens.review_state import ReviewState, TurnTokens
+from apollo_tui.screens.review_reading import Reading
+from apollo_tui.screens.review_state import ReviewState
 from apollo_tui.screens.rollout import Question, RolloutScreen
 from apollo_tui.screens.supervising import SupervisingScreen
 from apollo_tui.screens.verdict_lines import ROWS, verdict_lines
@@ -31,7 +30,7 @@ from apollo_tui.screens.widgets.rows import Rows
 from apollo_tui.screens.widgets.text_box import TextBox
 
 if TYPE_CHECKING:
-    from apollo_tui.screens.review_board import Board, Chosen
+    from apollo_tui.screens.review_board import Board
 
 SOON = 0.2
 """Seconds until it is said that a rollout is being read."""
@@ -68,19 +67,19 @@ class ReviewScreen(SupervisingScreen):
         self._at = at
         self._row: RolloutRow | None = None
         self.state: ReviewState | None = None
-        self._chosen: Chosen | None = None
         self._asked: Mark | None = None
         self._reading_text = False  # where there is room for one: the text, not the queue
         self._said = ""
         self._ready = False  # the widgets are there
-        self._wanted = True  # boards and counts are still waited for
         self._making = False
         self._folded_seq = -1  # the log's last seq of the rollout when a board was begun
         self._waiting = False
         self._on_their_way: set[Place] = set()
         self._counting: int | None = None
-        self._exporting: Exporting | None = None
-        self._progress: tuple[int, int] | None = None
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return Reading(self.apollo.home, self.reviewed, self.apollo.annotator)
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -90,7 +89,7 @@ class ReviewScreen(SupervisingScreen):
             with Vertical(id="text"):
                 yield MaskView()
                 yield Rows(id="verdict")
-        yield ExportLine()
+        yield ExportLine(self.reviewed)
         yield Question()
         yield Footer()
 
@@ -111,9 +110,11 @@ class ReviewScreen(SupervisingScreen):
         self.apollo.read(None)
 
     def on_unmount(self) -> None:
-        self._wanted = False
-        if self._exporting is not None:
-            self._exporting.cancel()
+        self._reading.close()
+
+    @property
+    def _export_line(self) -> ExportLine:
+        return self.query_one(ExportLine)
 
     @property
     def _narrow(self) -> bool:
@@ -218,7 +219,7 @@ class ReviewScreen(SupervisingScreen):
 
     async def _make_board(self, settled: list[tuple[Place, Mark]]) -> None:
         try:
-            board = await asyncio.to_thread(self._fold_rollout)
+            board = await self._reading.board()
         except ApolloError as error:
             self._said = error.line
             self.apollo.complain(error.line)
@@ -229,28 +230,8 @@ class ReviewScreen(SupervisingScreen):
         if board is not None and self.is_attached:
             self._take(board, settled)
 
-    def _fold_rollout(self) -> Board | None:
-        """On a thread: SQLite's connections belong to one, and the filter is imported here."""
-        from apollo_tui.screens.review_board import (
-            Abandoned,
-            WatchedHistory,
-            read_board,
-            read_settings,
-        )
-
-        app = self.apollo
-        if self._chosen is None:
-            self._chosen = read_settings(app.home)
-        history = WatchedHistory(app.home.database, lambda: self._wanted)
-        try:
-            return read_board(history, self.reviewed, app.annotator)
-        except Abandoned:
-            return None
-        finally:
-            history.close()
-
     def _take(self, board: Board, settled: list[tuple[Place, Mark]]) -> None:
-        app, chosen = self.apollo, self._chosen
+        app, chosen = self.apollo, self._reading.chosen
         assert chosen is not None
         if self.state is None:
             hide = chosen.settings.hide_judge
@@ -326,7 +307,7 @@ class ReviewScreen(SupervisingScreen):
             self._moved()
 
     def reason_codes(self) -> tuple[str, ...]:
-        return () if self._chosen is None else self._chosen.settings.codes
+        return () if self._reading.chosen is None else self._reading.chosen.settings.codes
 
     # --- drawing -------------------------------------------------------------------------------
 
@@ -339,7 +320,7 @@ class ReviewScreen(SupervisingScreen):
             return
         state, app = self.state, self.apollo
         self._queue.draw(state, self._said, divided=not self._narrow)
-        self._text.counting = self._count_said()
+        self._text.counting = self._reading.what_is_counted
         self._text.draw(state)
         verdict = self.query_one("#verdict", Rows)
         if state is not None and verdict.size.width:
@@ -395,7 +376,7 @@ class ReviewScreen(SupervisingScreen):
     def hints(self) -> tuple[list[Hint], list[Hint]]:
         if (box := self.box_hints()) is not None:
             return box, [("esc", "close, keeps the draft")]
-        if self.query_one(ExportLine).display:
+        if self._export_line.display:
             return [("enter", "export")], [("esc", "cancel")]
         marking = [("c", "accept"), ("x", "reject"), ("-", "unsure"), ("space", "read")]
         if self.state is not None and self.state.range_from is not None:
@@ -417,32 +398,19 @@ class ReviewScreen(SupervisingScreen):
         ], [("?", "help"), ("q", "back")]
 
     def going_on(self) -> list[Span]:
-        if self._exporting is None:
-            return []
-        spans = [Span("exporting", "text")]
-        if self._progress is not None:
-            done, of = self._progress
-            spans = [Span(f"exporting {count(done)} of {count(of)}", "text")]
-        return [*spans, Span("   esc", "text bold"), Span(" cancels", "dim")]
+        return self._export_line.going_on()
 
     def place_box(self, box: TextBox) -> None:
         if self._narrow:
-            self.mount(box, before=self.query_one(ExportLine))
+            self.mount(box, before=self._export_line)
         else:
             self.query_one("#text").mount(box)
 
     # --- tokens --------------------------------------------------------------------------------
 
-    def _count_said(self) -> str:
-        if self._chosen is None:
-            return ""
-        if self._chosen.settings.tokenizer is None:
-            return "no tokenizer chosen"
-        return "no tokenizer" if self._chosen.tokenizer is None else "counting tokens"
-
     def _count_tokens(self) -> None:
         """Count the tokens of the segment in sight, once."""
-        state, chosen = self.state, self._chosen
+        state, chosen = self.state, self._reading.chosen
         if state is None or chosen is None or chosen.tokenizer is None or state.key is None:
             return
         segment = state.row(state.key).segment
@@ -452,22 +420,8 @@ class ReviewScreen(SupervisingScreen):
         self.run_worker(self._counted(state.board, segment), name="tokens", exit_on_error=True)
 
     async def _counted(self, board: Board, segment: int) -> None:
-        from apollo_tui.screens.review_board import Abandoned, WatchedHistory, count_tokens
-
-        assert self._chosen is not None and self._chosen.tokenizer is not None
-        tokenizer, database = self._chosen.tokenizer, self.apollo.home.database
-
-        def count_all() -> list[TurnTokens] | None:
-            history = WatchedHistory(database, lambda: self._wanted)
-            try:
-                return count_tokens(history, board.samples[segment], tokenizer)
-            except Abandoned:
-                return None
-            finally:
-                history.close()
-
         try:
-            found = await asyncio.to_thread(count_all)
+            found = await self._reading.tokens(board, segment)
         except ApolloError as error:
             self.apollo.complain(error.line)
             return  # `_counting` stays: what is damaged is not read again and again
@@ -533,18 +487,18 @@ class ReviewScreen(SupervisingScreen):
             self.app.push_screen(RolloutScreen(self.reviewed, key))
 
     def action_cancel(self) -> None:
-        if self.query_one(ExportLine).display:
-            self._close_export_line()
+        if self._export_line.display:
+            self._export_line.leave()
         elif self.state is not None and self.state.range_from is not None:
             self.state.end_range()
             self._moved()
-        elif self._exporting is not None:
-            self._exporting.cancel()
+        elif self._export_line.running:
+            self._export_line.cancel()
         else:
             self.action_back()
 
     def action_back(self) -> None:
-        if self._exporting is not None:
+        if self._export_line.running:
             self.apollo.complain("an export is being written; esc cancels it, then q goes back")
         elif self.state is not None and self.state.range_from is not None:
             self.action_cancel()
@@ -566,54 +520,14 @@ class ReviewScreen(SupervisingScreen):
     # --- exporting -----------------------------------------------------------------------------
 
     def action_export(self) -> None:
-        row = self._row
-        if row is None:
-            return
-        if self._exporting is not None:
+        if self._export_line.running:
             self.apollo.complain("an export is being written already; esc cancels it")
-        elif self.apollo.can_command():
-            line = self.query_one(ExportLine)
-            line.display = True
-            line.begin(self.apollo.drafts.get(("export", row.id)) or f"chat exports/{row.name}")
-            self.draw_footer()
+        elif self._row is not None and self.apollo.can_command():
+            self._export_line.ask(f"chat exports/{self._row.name}")
 
-    def on_export_line_closed(self) -> None:
-        self._close_export_line()
-
-    def on_export_line_sent(self, event: ExportLine.Sent) -> None:
-        self.apollo.drafts["export", self.reviewed] = event.text
-        self._close_export_line()
-        self._exporting = Exporting(
-            self.apollo.home, self.apollo.annotator, self.reviewed, event.wanted, self._tell
-        )
-        self._progress = None
-        self.run_worker(self._export(self._exporting), name="export", exit_on_error=True)
-        self.draw_footer()
-
-    def _close_export_line(self) -> None:
-        self.query_one(ExportLine).display = False
-        self.set_focus(None)
+    def on_export_line_changed(self) -> None:
         self.call_after_refresh(self.draw_footer)
 
-    def _tell(self, done: int, of: int) -> None:
-        self._progress = (done, of)
-        self.draw_footer()
-
-    async def _export(self, exporting: Exporting) -> None:
-        complaint = ""
-        try:
-            written = await exporting.run()
-            said = "export cancelled, nothing was written"
-            if written is not None:
-                said = f"exported {plural(written.rows, 'row')} to {clean(str(written.folder))}"
-        except (ExportError, OSError) as error:
-            complaint = error.line if isinstance(error, ApolloError) else str(error)
-        finally:
-            self._exporting = self._progress = None
-        if not self.is_attached:
-            return
-        if complaint:
-            self.apollo.complain(complaint)
-        else:
-            self.apollo.error, self.apollo.said = "", said
-            self.draw_footer()
+    def on_export_line_ended(self, event: ExportLine.Ended) -> None:
+        self.apollo.said = event.said
+        self.apollo.complain(event.complaint)

@@ -37,7 +37,8 @@ from apollo_tui.log.trajectory import (
 )
 from apollo_tui.paths import Home
 from apollo_tui.screens.marks import Mark
-from apollo_tui.screens.review_state import Tally, TurnTokens, facts
+from apollo_tui.screens.review_state import TurnTokens
+from apollo_tui.screens.review_tally import Tally, facts
 
 _NOTHING = fold(())
 NEWEST = (1 << 63) - 1

@@ -18,7 +18,8 @@ from apollo_tui.screens.format import (
 from apollo_tui.screens.glyphs import Glyphs
 from apollo_tui.screens.line import Line, Span, columns, fitted, on, two_sided
 from apollo_tui.screens.lines import View, mark_sign, step_number
-from apollo_tui.screens.review_state import SECTIONS, ReviewState, Section, Spot, Tally
+from apollo_tui.screens.review_state import SECTIONS, ReviewState, Section, Spot
+from apollo_tui.screens.review_tally import Tally
 from apollo_tui.screens.widgets.header import core_spans, wide
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ Part = tuple[str, str, list[Span]]
 
 def verdict_lines(state: ReviewState, last: Act | None, view: View) -> list[Line]:
     place = state.key
-    beside = 31 * (view.width >= 70) + 21 * (view.width >= 96)
+    beside = 26 * (view.width >= 70) + 21 * (view.width >= 96)
     blocks = [(view.width - 1 - beside, _verdict(state, place, view))]
     if view.width >= 70:
-        blocks.append((31, _masked(state, view)))
+        blocks.append((26, _masked(state, view)))
     if view.width >= 96:
         blocks.append((21, _legend(view)))
     lines = [fitted([Span(" "), Span(view.glyphs.light * (view.width - 2), "line")], view.width)]
@@ -145,7 +145,7 @@ def _masked(state: ReviewState, view: View) -> list[list[Span]]:
     total = sum(masked.values())
     lines = [
         [
-            Span(fit("masked in this rollout", 22), "text bold"),
+            Span(fit("masked in all", 18), "text bold"),
             Span(count(total).rjust(6), "text bold"),
         ]
     ]
@@ -153,9 +153,9 @@ def _masked(state: ReviewState, view: View) -> list[list[Span]]:
     most = max(masked.values(), default=0)
     for who, label in whose:
         many = masked[who]
-        bar = view.glyphs.block * (max(1, many * 12 // most) if many else 0)
+        bar = view.glyphs.block * (max(1, many * 9 // most) if many else 0)
         value = Span(count(many).rjust(6), "text" if many else "faint")
-        lines.append([Span(fit(label, 8), "dim"), Span(fit(bar, 14), "masked"), value])
+        lines.append([Span(fit(label, 8), "dim"), Span(fit(bar, 10), "masked"), value])
     return lines
 
 

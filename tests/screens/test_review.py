@@ -109,7 +109,7 @@ async def test_the_queue_the_text_and_the_verdict(reviewable: Home) -> None:
             "no tokenizer chosen",
             "verdict of 9",
             "hidden until you decide",
-            "masked in this rollout",
+            "masked in all",
             "Score the answer, not its tag.",
         ):
             assert said in seen, said

@@ -21,7 +21,8 @@ from apollo_tui.screens.mask_lines import (
     message_lines,
 )
 from apollo_tui.screens.review_lines import counts_lines, queue_lines, telling
-from apollo_tui.screens.review_state import ReviewState, Tally
+from apollo_tui.screens.review_state import ReviewState
+from apollo_tui.screens.review_tally import Tally
 from apollo_tui.screens.verdict_lines import verdict_lines
 from tests.screens.test_format import HOSTILE
 from tests.screens.test_review_state import review

@@ -13,7 +13,8 @@ from apollo_tui.filter.run import FilterSettings, counted, filter_rollout
 from apollo_tui.log.types import MarkKind
 from apollo_tui.screens.marks import Mark, Place
 from apollo_tui.screens.review_board import Board, make_board
-from apollo_tui.screens.review_state import Pace, ReviewState, Spot, TurnTokens
+from apollo_tui.screens.review_state import ReviewState, Spot, TurnTokens
+from apollo_tui.screens.review_tally import Pace
 from tests.filter.made import Made
 from tests.screens.reviewable import JUDGE, called, judge, limo, mark
 
