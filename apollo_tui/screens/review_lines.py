@@ -194,6 +194,9 @@ def queue_lines(
     brief = {one: many + (many < state.size(one)) for one, many in brief.items()}
     titles = len(shown) + free * (len(shown) - 1)
     room = max(1, height - titles - sum(brief.values()))
+    if here != "unread":  # what the cursor's section leaves free
+        spare = max(0, room - max(1, state.size(here)))
+        brief["unread"] = min(brief["unread"] + spare, max(1, state.size("unread")))
     lines: list[Shown] = []
     for index, section in enumerate(shown):
         if index and free:

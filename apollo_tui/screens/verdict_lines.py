@@ -57,6 +57,8 @@ def _why(state: ReviewState, place: Place | None, view: View) -> Line:
     why = ""
     if verdict.by == "human" and mark is not None:
         why = mark.note
+        if said is not None and said.judge is not None and state.differs(place) == "judge":
+            why = f"{why or 'no note'}   the judge: {said.judge.why}"
     elif verdict.by != "default":
         why = verdict.why
     elif said is not None and said.suggested is not None:
@@ -102,8 +104,7 @@ def _parts(state: ReviewState, place: Place, view: View) -> list[Part]:
         parts.append(("judge", view.glyphs.hidden, [Span("hidden until you decide", "dim")]))
     else:
         word = "keep" if said.judge.keep else "mask"
-        name = view.clean(state.board.judge)
-        parts.append(("judge", word, [Span(name, "dim")]))
+        parts.append(("judge", word, [Span(view.clean(said.judge.why), "dim")]))
     if said is not None and said.rules:
         parts.append(("rules", "mask", [Span(", ".join(said.rules), "masked")]))
     elif said is not None and said.suggested is not None:

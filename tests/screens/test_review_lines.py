@@ -200,8 +200,11 @@ def test_the_verdict_says_who_and_why() -> None:
     assert "judge    ?     hidden until you decide" in verdict_text(state)
     state.show((9, 1), Mark("reviewed"), 0)
     state.go((9, 1))
-    assert "▸ judge    keep  glm-4.5" in verdict_text(state)
+    assert "▸ judge    keep  turns back to the task" in verdict_text(state)
     assert "why  turns back to the task" in verdict_text(state)
+    state.go((3, 1), "second")
+    told = "why  it was told to   the judge: deletes what a later step could have compared with"
+    assert told in verdict_text(state)
 
 
 @pytest.mark.parametrize("width", [24, 40, 69, 70, 95, 96, 140])
