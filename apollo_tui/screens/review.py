@@ -15,6 +15,7 @@ from apollo_tui.log.read import Entry, RolloutRow
 from apollo_tui.screens.line import Span
 from apollo_tui.screens.lines import View, actions_count, mark_sign
 from apollo_tui.screens.marks import Mark, MarkKind, Place
+from apollo_tui.screens.needs import needs
 from apollo_tui.screens.review_lines import ORDER_NAMES, Heading, counts_lines, review_header
 from apollo_tui.screens.review_reading import Reading
 from apollo_tui.screens.review_state import ReviewState
@@ -201,11 +202,12 @@ class ReviewScreen(SupervisingScreen):
 
     def _fold_later(self) -> None:
         """Make a board soon; of a long rollout less often."""
-        if self.state is None:
+        if self._folded_seq < 0:
             self._begin_board()
         elif not self._waiting:
             self._waiting = True
-            self.set_timer(max(SETTLE, 4 * self.state.board.seconds), self._begin_board)
+            took = self.state.board.seconds if self.state is not None else SETTLE
+            self.set_timer(max(SETTLE, 4 * took), self._begin_board)
 
     def _begin_board(self) -> None:
         self._waiting = False
@@ -221,9 +223,10 @@ class ReviewScreen(SupervisingScreen):
         try:
             board = await self._reading.board()
         except ApolloError as error:
-            self._said = error.line
-            self.apollo.complain(error.line)
-            self._draw()
+            if self._said != error.line:  # said once, however often the log grows
+                self._said = error.line
+                self.apollo.complain(error.line)
+                self._draw()
             return
         finally:
             self._making = False
@@ -506,8 +509,12 @@ class ReviewScreen(SupervisingScreen):
             self.dismiss()
 
     def action_next_need(self) -> None:
-        self.apollo.said = "the home screen shows what needs you"
-        self.draw_footer()
+        waiting = [need.rollout for need in needs(self.apollo.history.rollouts())]
+        if waiting:
+            self.app.push_screen(RolloutScreen(waiting[0]))
+        else:
+            self.apollo.said = "nothing needs you"
+            self.draw_footer()
 
     def on_queue_chosen(self, event: Queue.Chosen) -> None:
         if self.state is not None and (place := self.state.place(event.spot)) is not None:

@@ -156,6 +156,7 @@ class ReviewState:
             self._change(place, None, at)
 
     def _change(self, place: Place, own: Mark | None, at: int) -> None:
+        here, section = self.key, self.spot.section
         row = self.row(place)
         before, weighed = self.facts(row), self._weigh_row(row)
         if own is None:
@@ -172,6 +173,8 @@ class ReviewState:
             counts[0] += now[0] - weighed[0]
             counts[1] += now[1] - weighed[1]
         self._move(place, before, after, at)
+        if here is not None and (found := self._find(section, here)) is not None:
+            self.spot = found  # the cursor stays on its action while the queue moves around it
 
     def _move(self, place: Place, before: Facts, after: Facts, at: int) -> None:
         """Take the action to the section of the queue where it belongs now."""

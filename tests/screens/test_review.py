@@ -70,7 +70,7 @@ async def until(pilot: Pilot[Any], met: Callable[[], Any], seconds: float = 20.0
     for _ in range(int(seconds / 0.02)):
         if met():
             return
-        await pilot.pause(0.02)
+        await asyncio.sleep(0.02)
     raise AssertionError(text(pilot))
 
 
@@ -291,6 +291,11 @@ async def test_the_order_is_said(reviewable: Home) -> None:
             assert first in (0, state.key[0])
         await pilot.press("o")
         assert "as it happened" in text(pilot)
+
+
+async def test_what_needs_you_is_one_key_away(reviewable: Home) -> None:
+    async with reviewing(reviewable, (160, 45), "!") as (pilot, _):
+        assert "nothing needs you" in footer(pilot)
 
 
 async def test_the_text_scrolls_by_itself(reviewable: Home) -> None:

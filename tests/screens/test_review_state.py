@@ -262,6 +262,19 @@ def test_marking_in_second_look_goes_on_there() -> None:
         assert state.spot.section == "second"
 
 
+def test_the_cursor_stays_on_its_action_while_others_are_marked() -> None:
+    state = review()
+    state.go((11, 1))
+    for step in (5, 9, 15):
+        state.show((step, 1), Mark("unsure"), 0)
+        assert state.key == (11, 1)
+    state.go((9, 1), "recent")
+    state.show((5, 1), Mark("reject"), 0)
+    assert state.key == (9, 1)
+    state.forget((5, 1), 0)
+    assert state.key == (9, 1)
+
+
 def test_the_queue_ends_and_says_so() -> None:
     state = review()
     for _ in range(30):

@@ -42,6 +42,14 @@ async def reviewing_with_core(home: Home) -> AsyncIterator[tuple[Pilot[int], Rev
             yield pilot, screen.state
 
 
+async def export(pilot: Pilot[int], wanted: str) -> None:
+    """Ask for an export; returns before it has begun."""
+    await pilot.press("E")
+    entered = pilot.app.screen.query_one(Input)
+    entered.value = wanted
+    await entered.action_submit()
+
+
 async def test_marks_are_durable_and_the_board_follows(home: Home) -> None:
     await home_with(home.path, limo())
     async with reviewing_with_core(home) as (pilot, state):
@@ -85,12 +93,12 @@ async def test_an_export_is_written_and_said(home: Home, tmp_path: Path) -> None
     await home_with(home.path, limo())
     folder = tmp_path / "chat of limo"
     async with reviewing_with_core(home) as (pilot, _):
-        await pilot.press("E")
-        pilot.app.screen.query_one(Input).value = f"chat '{folder}'"
-        await pilot.press("enter")
+        await export(pilot, f"chat '{folder}'")
         await until(pilot, lambda: "exporting" in footer(pilot))
         assert "esc cancels" in footer(pilot)
-        await pilot.press("q")
+        screen = pilot.app.screen
+        assert isinstance(screen, ReviewScreen)
+        screen.action_back()  # at once: a key would take its time
         assert "an export is being written" in footer(pilot)
         await until(pilot, lambda: "exported" in footer(pilot), 60)
         assert "2 rows" in footer(pilot)
@@ -106,9 +114,7 @@ async def test_what_an_export_refuses_is_one_line(home: Home, tmp_path: Path) ->
     (tmp_path / "there" / "mine.txt").write_text("keep me")
     async with reviewing_with_core(home) as (pilot, _):
         for wanted in (f"chat {tmp_path / 'there'}", f"poems {tmp_path / 'new'}"):
-            await pilot.press("E")
-            pilot.app.screen.query_one(Input).value = wanted
-            await pilot.press("enter")
+            await export(pilot, wanted)
             await until(pilot, lambda: "▲" in footer(pilot), 60)
             await pilot.press("j")
             assert "▲" not in footer(pilot)
@@ -122,11 +128,11 @@ async def test_a_cancelled_export_leaves_nothing(home: Home, tmp_path: Path) -> 
         made.bash(f"pytest tests/test_{n}.py", f"{n} passed " * 40, thinking=f"Test {n} " * 50)
     await home_with(home.path, made)
     async with reviewing_with_core(home) as (pilot, _):
-        await pilot.press("E")
-        pilot.app.screen.query_one(Input).value = f"turns {tmp_path / 'turns'}"
-        await pilot.press("enter")
+        await export(pilot, f"turns {tmp_path / 'turns'}")
         await until(pilot, lambda: "exporting" in footer(pilot))
-        await pilot.press("escape")
+        screen = pilot.app.screen
+        assert isinstance(screen, ReviewScreen)
+        screen.action_cancel()
         await until(pilot, lambda: "exporting" not in footer(pilot), 60)
         assert "export cancelled" in footer(pilot)
         assert isinstance(pilot.app.screen, ReviewScreen)
