@@ -95,15 +95,27 @@ class Case:
         effect = self._effects.get(key)
         if effect is None:
             effect = effect_of(action.tool, {})
-            # For all that the tool's name tells; often the first word tells enough, without a text.
-            if effect == "changes" and not begins_with_a_change(action.arguments):
+            if effect == "changes" and not _begins_with_a_change(action):
                 effect = effect_of(action.tool, self.arguments(action))
             self._effects[key] = effect
         return effect
 
+    @cached_property
+    def _last_change(self) -> list[int]:
+        """For each place in `actions` the last one before it that may change things for all that its
+        first word tells; -1 where there is none. It takes no text to know these."""
+        last, found = -1, []
+        for place, action in enumerate(self.actions):
+            found.append(last)
+            if _begins_with_a_change(action):
+                last = place
+        return found
+
     def changed_between(self, first: int, last: int) -> bool:
         """Whether any action between these two (places in `actions`) may have changed something.
         Further runs of the last one's own call do not count."""
+        if self._last_change[last] > first and not _begins_with_a_change(self.actions[last]):
+            return True
         call = _call(self.actions[last])
         return any(
             self.effect(action) in ("changes", "kills")
@@ -158,8 +170,8 @@ def _is_repeat(case: Case, before: int, place: int) -> bool:
     one, other = case.actions[before], case.actions[place]
     return (
         other.step - one.step <= case.settings.repeated_within
-        and case.effect(other) != "waits"
         and not case.changed_between(before, place)
+        and case.effect(other) != "waits"
         and case.comparable(one.observation_ref) == case.comparable(other.observation_ref)
         and case.arguments(one) == case.arguments(other)  # a line may have been shortened
     )
@@ -170,13 +182,9 @@ def polling(case: Case) -> Iterator[Finding]:
     progress bars that move on are no change; waiting and other looks do not end a run."""
     kept: dict[str, int] = {}
     for place, action in enumerate(case.actions):
-        if (
-            action.observation_ref is None
-            or not _may_look(action)
-            or case.effect(action) != "looks"
-        ):
+        if action.observation_ref is None or not _may_look(action):
             continue
-        target = f"{action.tool} {_without_numbers(action.arguments)}"
+        target = f"{action.tool} {_NUMBERS.sub('0', action.arguments)}"
         before = kept.get(target)
         if before is not None and _sees_no_change(case, before, place):
             first = case.actions[before].step
@@ -187,8 +195,10 @@ def polling(case: Case) -> Iterator[Finding]:
 
 def _sees_no_change(case: Case, before: int, place: int) -> bool:
     one, other = case.actions[before], case.actions[place]
-    return not case.changed_between(before, place) and (
-        case.status(one.observation_ref) == case.status(other.observation_ref)
+    return (
+        not case.changed_between(before, place)
+        and case.effect(one) == case.effect(other) == "looks"
+        and case.status(one.observation_ref) == case.status(other.observation_ref)
     )
 
 
@@ -344,6 +354,11 @@ def _without_numbers(text: str) -> str:
 
 def _call(action: Action) -> tuple[str, str]:
     return (action.tool, action.arguments)
+
+
+def _begins_with_a_change(action: Action) -> bool:
+    """True when the tool's name says nothing, and the first word of its line that it may change things."""
+    return effect_of(action.tool, {}) == "changes" and begins_with_a_change(action.arguments)
 
 
 def _may_look(action: Action) -> bool:

@@ -19,7 +19,7 @@ from apollo_tui.filter.samples import samples
 from apollo_tui.filter.verdicts import Finding, Verdict, Verdicts, decide
 from apollo_tui.log.events import JudgeAndPeople, RolloutFiltered, VerdictGiven
 from apollo_tui.log.read import VerdictRow
-from apollo_tui.log.trajectory import Trajectory
+from apollo_tui.log.trajectory import Trajectory, collector_paused
 from apollo_tui.log.types import TextRef, Value
 
 
@@ -48,7 +48,8 @@ def filter_rollout(
 ) -> Verdicts:
     """The verdicts on a rollout's actions. `read` gives a text by its hash (LogCorrupt when it is
     missing); a judge is not asked here: its words are in the trajectory."""
-    found, suggested = ask_rules(Case(trajectory, read, settings.rules))
+    with collector_paused():
+        found, suggested = ask_rules(Case(trajectory, read, settings.rules))
     judged = {} if settings.judge is None else {settings.judge: words(trajectory, settings.judge)}
     return decide(trajectory, found, judged, suggested)
 

@@ -558,7 +558,13 @@ class History:
 
     def text(self, ref: str) -> str:
         """One text by its hash. Raises LogCorrupt when it is missing or damaged."""
-        return self.texts((ref,))[ref]
+        rows = self._rows("SELECT data FROM texts WHERE hash = ?", ref)
+        if not rows:
+            raise self._lacks(ref)
+        try:
+            return restore(ref, rows[0][0]).decode()
+        except ValueError as error:
+            raise self._damaged(ref, error) from error
 
     def text_sizes(self, refs: Iterable[str]) -> dict[str, int]:
         """How many bytes texts have, without reading them. Raises LogCorrupt when one is missing."""

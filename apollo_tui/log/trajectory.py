@@ -15,7 +15,9 @@ Steps that were rewound or replaced stay in their segment, superseded, beside th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -72,8 +74,9 @@ class Judged:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
+    """One tool call on the log. A tuple, as `Step` is: a long rollout has 100,000 of them."""
+
     step: int
     ordinal: int
     tool: str
@@ -101,8 +104,7 @@ class StepUsage(NamedTuple):
     cost_usd: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One model turn on the log.
 
     Its prompt is what the steps before it in the segment sent, and `sent`. `advice` holds the numbers
@@ -325,14 +327,14 @@ class TrajectoryBuilder:
         self.rollout = event.rollout
         self._last_seq = seq
         match event:
+            case ActionStarted() | ActionFinished() | ActionRewritten():
+                self._act(event)
             case RequestSent():
                 self._send(event)
             case StepCompleted():
                 advice = tuple(self._delivered.pop(event.step, ()))
                 self._step = max(self._step, event.step)
                 self._growing.complete(seq, event, advice)
-            case ActionStarted() | ActionFinished() | ActionRewritten():
-                self._act(event)
             case StepDiscarded():
                 self._growing.discarded += 1
             case RolledBack():
@@ -406,8 +408,7 @@ class TrajectoryBuilder:
 
     def _settled_step(self, step: Step) -> Step:
         regenerated = self._regenerated.get(step.number)
-        return replace(
-            step,
+        return step._replace(
             superseded=step.number in self.superseded,
             replaces=regenerated.replaces if regenerated else None,
         )
@@ -482,11 +483,25 @@ class TrajectoryBuilder:
 
 def read_trajectory(history: History, rollout: str, as_of: int | None = None) -> Trajectory:
     """A rollout's trajectory from its log; with `as_of` as it was when the log ended with that seq."""
-    kinds: dict[str, type[Event]] = {event.model_fields["kind"].default: event for event in FOLDED}
-    return fold(
-        (seq, kinds[kind].model_validate_json(payload))
-        for seq, kind, payload in history.payloads(rollout, kinds, as_of)
-    )
+    read = {event.model_fields["kind"].default: event.model_validate_json for event in FOLDED}
+    builder = TrajectoryBuilder()
+    with collector_paused():
+        for seq, kind, payload in history.payloads(rollout, read, as_of):
+            builder.add(seq, read[kind](payload))
+        return builder.finish()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Without the garbage collector: a fold makes millions of objects and no cycles, and it would go
+    through all of them again and again."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def fold(events: Iterable[tuple[int, Event]]) -> Trajectory:

@@ -47,7 +47,7 @@ def test_folding_piecewise_equals_folding_at_once(history: list[Event], cuts: li
         replace(
             segment,
             steps=tuple(
-                replace(step, superseded=step.superseded or step.number in late)
+                step._replace(superseded=step.superseded or step.number in late)
                 for step in segment.steps
             ),
         )
