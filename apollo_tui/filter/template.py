@@ -36,6 +36,25 @@ SPECIAL_TOKENS = (
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 
 
+class _Remembered:
+    """What a function made of an object, for as long as it is given the very same one: a stable row
+    renders its messages hundreds of times. Nothing changes them meanwhile, the sandbox sees to it."""
+
+    LARGEST = 20_000  # objects
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, given: Any) -> Any:
+        known = self._made.get(id(given))
+        if known is None or known[0] is not given:
+            if len(self._made) >= self.LARGEST:
+                self._made.clear()
+            known = self._made[id(given)] = (given, self._make(given))
+        return known[1]
+
+
 class JinjaTemplate:
     """A chat template of a model, or its pair of one with tools and one without."""
 
@@ -45,6 +64,7 @@ class JinjaTemplate:
         """`name` is what errors call it. Raises ExportError when it is no template."""
         self._name = name
         self._special = dict(special)
+        self._both_names = _Remembered(_both_names)
         self._without_tools = _compile(source, name)
         self._with_tools = self._without_tools if with_tools is None else _compile(with_tools, name)
 
@@ -61,7 +81,7 @@ class JinjaTemplate:
             return compiled.render(
                 {
                     **self._special,
-                    "messages": [_both_names(message) for message in messages],
+                    "messages": [self._both_names(message) for message in messages],
                     "tools": list(tools) or None,
                     "documents": None,
                     "add_generation_prompt": add_generation_prompt,
@@ -211,8 +231,10 @@ def _environment() -> jinja2.Environment:
             return self._safe[key]
 
         def getattr(self, obj: Any, attribute: str) -> Any:
-            if type(obj) is dict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
-                return obj[attribute]
+            if type(obj) is dict and attribute not in _DICT_ATTRIBUTES:
+                if attribute in obj:
+                    return obj[attribute]
+                return self.undefined(obj=obj, name=attribute)
             return super().getattr(obj, attribute)
 
     class Generation(Extension):
@@ -230,10 +252,21 @@ def _environment() -> jinja2.Environment:
     environment = Sandbox(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
-    environment.filters["tojson"] = _to_json
+    environment.filters["tojson"] = _remembering_to_json()
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = _strftime_of(datetime.now())
     return environment
+
+
+def _remembering_to_json() -> Callable[..., str]:
+    plain = _Remembered(_to_json)
+
+    def to_json(value: Any, *options: Any, **named: Any) -> str:
+        if type(value) is dict and not options and not named:
+            return str(plain(value))
+        return _to_json(value, *options, **named)
+
+    return to_json
 
 
 def _to_json(
