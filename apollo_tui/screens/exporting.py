@@ -86,6 +86,8 @@ class Exporting:
             limit=LONGEST,
         )
         try:
+            if self._cancelled:  # while it was being started there was nothing to signal
+                self.cancel()
             rows, said = await self._listen(process)
             code = await process.wait()
         finally:

@@ -75,6 +75,7 @@ class ReviewScreen(SupervisingScreen):
         self._making = False
         self._folded_seq = -1  # the log's last seq of the rollout when a board was begun
         self._waiting = False
+        self._holds = False  # what has changed is not drawn yet
         self._on_their_way: set[Place] = set()
         self._counting: int | None = None
 
@@ -287,8 +288,12 @@ class ReviewScreen(SupervisingScreen):
             self.apollo.complain("the rollout is still being read; nothing can be marked yet")
             return False
         spot = state.spot
-        if not super().mark(mark):
-            return False
+        self._holds = True  # drawn once, with the cursor on the next
+        try:
+            if not super().mark(mark):
+                return False
+        finally:
+            self._holds = False
         state.end_range()
         self._asked = None
         state.advance(spot)
@@ -319,7 +324,7 @@ class ReviewScreen(SupervisingScreen):
         self._draw()
 
     def _draw(self) -> None:
-        if not self.is_attached:
+        if self._holds or not self.is_attached:
             return
         state, app = self.state, self.apollo
         self._queue.draw(state, self._said, divided=not self._narrow)

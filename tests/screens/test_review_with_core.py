@@ -139,6 +139,20 @@ async def test_a_cancelled_export_leaves_nothing(home: Home, tmp_path: Path) -> 
     assert list(tmp_path.glob("*turns*")) == []
 
 
+async def test_an_export_cancelled_while_it_is_being_started_writes_nothing(
+    home: Home, tmp_path: Path
+) -> None:
+    await home_with(home.path, limo())
+    exporting = Exporting(home, "ana", "made", Wanted("chat", tmp_path / "out"), lambda *_: None)
+    async with core(home):
+        running = asyncio.create_task(exporting.run())
+        await asyncio.sleep(0)
+        assert exporting.pid is None  # begun, and there is no process yet
+        exporting.cancel()
+        assert await running is None
+    assert list(tmp_path.glob("*out*")) == []
+
+
 async def test_the_process_of_an_export_ends_with_it(home: Home, tmp_path: Path) -> None:
     await home_with(home.path, limo())
     exporting = Exporting(home, "ana", "made", Wanted("chat", tmp_path / "out"), lambda *_: None)
