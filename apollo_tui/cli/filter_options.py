@@ -53,7 +53,18 @@ _OPTIONS = (
     click.option("--tag", "gate_tags", multiple=True, help="Only rollouts with one of these tags."),
 )
 _NAMES = frozenset(
-    ["judge", "propagate", "include_hinted", "include_rewritten", "rules_off", "rule_on", "min_score", "min_gain", "baseline", "gate_tags"]
+    [
+        "judge",
+        "propagate",
+        "include_hinted",
+        "include_rewritten",
+        "rules_off",
+        "rule_on",
+        "min_score",
+        "min_gain",
+        "baseline",
+        "gate_tags",
+    ]
 )
 
 

@@ -41,7 +41,8 @@ class ApolloApp(App[int]):
 
     TITLE = "apollo"
     CSS_PATH: ClassVar[list[str | PurePath]] = [
-        Path(__file__).with_name(f"{name}.tcss") for name in ("app", "console", "rollout", "review", "help")
+        Path(__file__).with_name(f"{name}.tcss")
+        for name in ("app", "console", "rollout", "review", "help")
     ]
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"

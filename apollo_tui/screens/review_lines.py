@@ -265,7 +265,7 @@ def _row(state: ReviewState, spot: Spot, view: View) -> Line:
     name = view.clean(row.action.tool) + (f".{place[1]}" if place[1] > 1 else "")
     parts.append((8, Span(cut_tool(name, tool, glyphs.cut), "dim")))
     if cells >= 52:
-        said = cut_middle(telling(view.clean(row.action.arguments)), cells - 16 - 24, glyphs.cut)
+        said = cut_middle(view.clean(row.action.arguments), cells - 16 - 24, glyphs.cut)
         parts.append((22, Span(said, "dim" if dim else "text")))
     keep, who = verdict_words(state, spot, view)
     at = max(8 + tool + 1, cells - 16)
@@ -307,11 +307,3 @@ def verdict_words(state: ReviewState, spot: Spot, view: View) -> tuple[Span, Spa
 
 def _keep(verdict: Verdict) -> Span:
     return Span("keep", "text") if verdict.keep else Span("mask", "masked")
-
-
-def telling(arguments: str) -> str:
-    """A call's line without the name of its only argument: {"command": "ls"} reads ls."""
-    start, colon, rest = arguments.partition('": ')
-    if colon and start.startswith('{"') and '"' not in start[2:]:
-        return rest.removesuffix("}").strip('"')
-    return arguments

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from apollo_tui.core.tools.registry import summarise_call
 from apollo_tui.filter.rules import Case, RuleSettings
 from apollo_tui.log.events import (
     ActionFinished,
@@ -122,7 +122,7 @@ class Made:
                 message_ref=self.keep(message.model_dump_json()),
                 actions=tuple(
                     ActionSummary(
-                        tool=call.tool, call_id=call.id, arguments=json.dumps(call.arguments)[:200]
+                        tool=call.tool, call_id=call.id, arguments=summarise_call(call)[:200]
                     )
                     for call in message.actions
                 ),

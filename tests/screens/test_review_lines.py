@@ -20,7 +20,7 @@ from apollo_tui.screens.mask_lines import (
     damaged,
     message_lines,
 )
-from apollo_tui.screens.review_lines import counts_lines, queue_lines, telling
+from apollo_tui.screens.review_lines import counts_lines, queue_lines
 from apollo_tui.screens.review_state import ReviewState
 from apollo_tui.screens.review_tally import Tally
 from apollo_tui.screens.verdict_lines import verdict_lines
@@ -210,17 +210,3 @@ def test_the_verdict_says_who_and_why() -> None:
 @pytest.mark.parametrize("width", [24, 40, 69, 70, 95, 96, 140])
 def test_the_verdict_fits(width: int) -> None:
     verdict_text(review(), width)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ('{"command": "ls -l"}', "ls -l"),
-        ("ls -l", "ls -l"),
-        ('{"seconds": 30}', "30"),
-        ("{}", "{}"),
-        ('"quoted": 1', '"quoted": 1'),
-    ],
-)
-def test_what_an_argument_tells(arguments: str, said: str) -> None:
-    assert telling(arguments) == said

@@ -78,8 +78,19 @@ def summarise_call(call: ToolCall) -> str:
             return storable(line[:SUMMARY_AT_MOST])
         except ValidationError:
             pass
-    raw = call.malformed or json.dumps(call.arguments, ensure_ascii=False)
+    raw = call.malformed or _in_words(call.arguments)
     return storable(" ".join(raw.split())[:SUMMARY_AT_MOST])
+
+
+def _in_words(arguments: dict[str, Any]) -> str:
+    """Arguments of a tool that nobody described, as `name=value`; of a single one its value."""
+    words = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in arguments.items()
+    }
+    if len(words) == 1:
+        return next(iter(words.values()))
+    return " ".join(f"{name}={word}" for name, word in words.items())
 
 
 def _no_such_tool(name: str, tools: dict[str, Tool]) -> str:

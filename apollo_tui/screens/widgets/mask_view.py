@@ -22,7 +22,6 @@ from apollo_tui.screens.mask_lines import (
     damaged,
     message_lines,
 )
-from apollo_tui.screens.review_lines import telling
 from apollo_tui.screens.review_state import ReviewState
 from apollo_tui.screens.transcript_state import TranscriptState
 from apollo_tui.screens.widgets.header import wide
@@ -223,7 +222,7 @@ class MaskView(Rows):
         tool = cut_tool(clean(action.tool, ascii_only=ascii_only), for_tool, app.glyphs.cut)
         left = [Span(f" {action.step}{ordinal}  ", "faint"), Span(tool, "text bold")]
         room = cells - wide(left) - wide(right) - 5
-        said = telling(clean(action.arguments, ascii_only=ascii_only))
+        said = clean(action.arguments, ascii_only=ascii_only)
         if room > 8:
             left.append(Span(f"  {cut_middle(said, room, app.glyphs.cut)}", "text"))
         return two_sided(left, [*right, Span(" ")], cells)
