@@ -33,8 +33,9 @@ class Tokenizer:
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
     def encode(self, text: str) -> tuple[list[int], Offsets]:
-        """The text's token ids, and which characters each token stands for."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        """The text's token ids, and which characters each token stands for. Other threads run
+        meanwhile: the library lets go of the interpreter for a batch, and not for a single text."""
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from apollo_tui.errors import ExportError
 from apollo_tui.filter.export import Row
@@ -21,6 +22,18 @@ from apollo_tui.filter.stability import StableRow, Template, stable_rows
 from apollo_tui.filter.tokenizer import Offsets, Tokenizer
 
 IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A row before its text is tokens. `trained` has the spans that train, by the reply's position in
+    the sample."""
+
+    one: MaskedSample
+    chat: Chat
+    training: Sequence[TurnMask]
+    stable: StableRow
+    trained: Mapping[int, Sequence[Span]]
 
 
 class Tokens:
@@ -36,36 +49,47 @@ class Tokens:
         self._max_length = max_length
 
     def rows(self, rollout: FilteredRollout) -> Iterator[Row]:
+        """A row is encoded on a thread, where the tokenizer runs freely, while the next is rendered."""
+        with ThreadPoolExecutor(1, thread_name_prefix="tokens") as encoder:
+            ahead: tuple[_Draft, Future[tuple[list[int], Offsets]]] | None = None
+            for draft in self._drafts(rollout):
+                before = ahead
+                ahead = draft, encoder.submit(self._tokenizer.encode, draft.stable.text)
+                if before is not None:
+                    yield from self._row(rollout, before[0], *before[1].result())
+            if ahead is not None:
+                yield from self._row(rollout, ahead[0], *ahead[1].result())
+
+    def _drafts(self, rollout: FilteredRollout) -> Iterator[_Draft]:
         for one in rollout.samples():
             if not one.trains:
                 rollout.left_out("segments in which no reply trains")
                 continue
             try:
-                yield from self._rows_of(rollout, one)
+                yield from self._drafts_of(rollout, one)
             except ExportError as error:
                 where = f"{rollout.name}, segment {one.sample.segment}"
                 raise ExportError(f"{where}: {error}") from error
 
-    def _rows_of(self, rollout: FilteredRollout, one: MaskedSample) -> Iterator[Row]:
+    def _drafts_of(self, rollout: FilteredRollout, one: MaskedSample) -> Iterator[_Draft]:
         chat = rollout.chat(one.sample)
         training = [masked for masked in one.masks if masked.trains]
         positions = [masked.position + chat.offset for masked in training]
         refused: Counter[str] = Counter()
         for stable in stable_rows(self._template, chat.messages, chat.tools, positions, refused):
-            yield from self._row(rollout, one, chat, training, stable)
+            yield self._draft(rollout, one, chat, training, stable)
         for reason, count in refused.items():
             rollout.left_out(f"replies: {reason}", count)
 
-    def _row(
+    def _draft(
         self,
         rollout: FilteredRollout,
         one: MaskedSample,
         chat: Chat,
         training: Sequence[TurnMask],
         stable: StableRow,
-    ) -> Iterator[Row]:
-        """The row of a piece, unless nothing in it trains or it is too long."""
-        trained: dict[int, list[Span]] = {}  # by the reply's position in the sample
+    ) -> _Draft:
+        trained: dict[int, list[Span]] = {}
         for shown in stable.shown:
             masked, reply = training[shown.turn], Span(shown.begin, shown.end)
             position = masked.position + chat.offset
@@ -76,15 +100,21 @@ class Tokens:
                 rollout.left_out(f"replies: {PARTS_UNKNOWN}")
             else:
                 trained[masked.position] = spans
-        ids, offsets = self._tokenizer.encode(stable.text)
+        return _Draft(one, chat, training, stable, trained)
+
+    def _row(
+        self, rollout: FilteredRollout, draft: _Draft, ids: list[int], offsets: Offsets
+    ) -> Iterator[Row]:
+        """The row of a piece, unless nothing in it trains or it is too long."""
+        one, stable, trained = draft.one, draft.stable, draft.trained
         if self._max_length is not None and len(ids) > self._max_length:
             rollout.left_out(f"rows of more than {self._max_length:,} tokens")
             return
-        labels = _labels(ids, offsets, stable, trained, training)
+        labels = _labels(ids, offsets, stable, trained, draft.training)
         if labels.count(IGNORED) == len(labels):
             rollout.left_out("rows in which no token trains")
             return
-        masks = _masks(one.masks, trained, stable.piece.end - chat.offset)
+        masks = _masks(one.masks, trained, stable.piece.end - draft.chat.offset)
         yield {
             "input_ids": ids,
             "labels": labels,
