@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from pydantic import Field
@@ -94,7 +94,7 @@ class Case:
         key = (action.step, action.ordinal)
         effect = self._effects.get(key)
         if effect is None:
-            effect = effect_of(action.tool, {})
+            effect = _by_its_name(action.tool)
             if effect == "changes" and not _begins_with_a_change(action):
                 effect = effect_of(action.tool, self.arguments(action))
             self._effects[key] = effect
@@ -358,7 +358,13 @@ def _call(action: Action) -> tuple[str, str]:
 
 def _begins_with_a_change(action: Action) -> bool:
     """True when the tool's name says nothing, and the first word of its line that it may change things."""
-    return effect_of(action.tool, {}) == "changes" and begins_with_a_change(action.arguments)
+    return _by_its_name(action.tool) == "changes" and begins_with_a_change(action.arguments)
+
+
+@cache
+def _by_its_name(tool: str) -> Effect:
+    """A tool's effect for all that its name tells."""
+    return effect_of(tool, {})
 
 
 def _may_look(action: Action) -> bool:
