@@ -16,7 +16,8 @@ ApolloError                 one line: what is wrong, where, what to do      exit
 ├── ExportError             an export cannot be made or finished
 ├── ImportFailed            a file of another program cannot be read (file and place)
 ├── SandboxError            the place where actions run
-│   └── SandboxUnavailable  this kind cannot run here
+│   ├── SandboxUnavailable  this kind cannot run here
+│   └── PathRefused         a path leads out of its folder, or is no plain file
 └── ModelError              the model's API
     ├── KeyMissing          no key, or the API refused it
     ├── ModelUnavailable    down, overloaded, rate limited: try again later
@@ -99,6 +100,10 @@ class SandboxError(ApolloError):
 
 
 class SandboxUnavailable(SandboxError):
+    pass
+
+
+class PathRefused(SandboxError):
     pass
 
 
