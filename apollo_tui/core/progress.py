@@ -16,6 +16,7 @@ from apollo_tui.log.events import (
     EvaluationFinished,
     EvaluationStarted,
     Event,
+    FilesRemoved,
     ModelFailed,
     Paused,
     QuestionAsked,
@@ -64,6 +65,7 @@ class Progress:
     finished: str = ""  # why the agent's work is over; what remains is to score it and to say so
     stop_requested: StopRequested | None = None
     sandbox_was_ready: bool = False
+    files_removed: FilesRemoved | None = None  # its workspace is gone
 
     step: int = 0  # the last completed step
     attempt: int = 0  # model calls made for the step after it
@@ -113,6 +115,8 @@ class Progress:
                 self.spec = self.spec.model_copy(update=event.changes)
             case SandboxReady():
                 self.sandbox_was_ready = True
+            case FilesRemoved() if event.workspace:
+                self.files_removed = event
             case StateChanged():
                 self.state = event.state
             case Paused():

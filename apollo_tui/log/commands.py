@@ -96,6 +96,19 @@ class Unmark(RolloutCommand):
     actions: tuple[ActionRef, ...] = Field(min_length=1)
 
 
+class RemoveFiles(RolloutCommand):
+    """Delete the files of an ended rollout. The log and its marks stay."""
+
+    method: Literal["remove_files"] = "remove_files"
+
+
+class CollectGarbage(_Command):
+    """Delete what `retention` says is old, and what nothing needs; with `dry_run` only tell of it."""
+
+    method: Literal["collect_garbage"] = "collect_garbage"
+    dry_run: bool = False
+
+
 class Filter(_Command):
     """Decide which actions of these rollouts train, and store the run. Answered once the run is on
     the log; its end is a `filter_run_finished` or a `filter_run_ended`."""
@@ -181,6 +194,8 @@ Command = Annotated[
     | Unadvise
     | Mark
     | Unmark
+    | RemoveFiles
+    | CollectGarbage
     | Filter
     | CancelFilter
     | NoteExport

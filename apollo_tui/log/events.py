@@ -136,17 +136,33 @@ class JobEnded(_RolloutEvent):
 
 
 class FilesChanged(_RolloutEvent):
+    """Files of the workspace that were made, written, moved or deleted since the event before it."""
+
     kind: Literal["files_changed"] = "files_changed"
-    step: int | None = None
+    step: int | None = None  # the last completed step
     count: int
-    bytes: int = 0
-    paths: tuple[str, ...] = ()
+    bytes: int = 0  # the size now of those that are still there
+    paths: tuple[Text, ...] = ()  # the largest of them, relative to the workspace
+    at_least: bool = False  # there were more than could be followed
 
 
 class OperatorTouchedFiles(_RolloutEvent):
     kind: Literal["operator_touched_files"] = "operator_touched_files"
     paths: tuple[str, ...] = ()
     count: int = 0
+
+
+class FilesRemoved(_RolloutEvent):
+    """Files of an ended rollout are deleted to make room. Without its workspace it cannot go on."""
+
+    kind: Literal["files_removed"] = "files_removed"
+    parts: tuple[str, ...]  # the folders: workspace, spool, tmp ...
+    bytes: int = 0
+    why: Text = ""
+
+    @property
+    def workspace(self) -> bool:
+        return "workspace" in self.parts
 
 
 class SnapshotTaken(_RolloutEvent):
@@ -674,8 +690,11 @@ class CoreStopped(_Event):
 
 
 class DiskLow(_Event):
+    """The home's file system is as full as `retention.disk_warn` or `disk_pause` says."""
+
     kind: Literal["disk_low"] = "disk_low"
-    used: float
+    used: float  # of 1
+    pauses: bool = False  # rollouts are paused because of it
 
 
 class Notified(_Event):
@@ -699,6 +718,7 @@ Event = Annotated[
     | JobEnded
     | FilesChanged
     | OperatorTouchedFiles
+    | FilesRemoved
     | SnapshotTaken
     | SnapshotRestored
     | SnapshotPruned

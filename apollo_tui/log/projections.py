@@ -19,6 +19,7 @@ from apollo_tui.log.events import (
     EvaluationFinished,
     EvaluationStarted,
     Event,
+    FilesRemoved,
     FilterRunEnded,
     FilterRunFinished,
     FilterRunStarted,
@@ -613,6 +614,8 @@ def _notice(db: sqlite3.Connection, event: Event) -> str:
             return f"the sandbox was lost: {event.why}"
         case OperatorTouchedFiles():
             return f"the operator touched {event.count} files"
+        case FilesRemoved():
+            return f"its files were removed: {event.why}" if event.workspace else ""
         case RolledBack():
             return f"rewound to step {event.to}"
         case SettingsChanged():

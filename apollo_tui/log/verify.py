@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -14,9 +13,7 @@ from pydantic import ValidationError
 from apollo_tui.log import projections
 from apollo_tui.log.events import event_adapter
 from apollo_tui.log.schema import PROJECTIONS, create_projections, version_of
-from apollo_tui.log.texts import decompress, text_hash
-
-_REF = re.compile(r'"\w+_ref":"([0-9a-f]{32})"|"added":\[([^\]]*)\]')
+from apollo_tui.log.texts import decompress, refs_in, text_hash
 
 
 def verify(path: Path) -> list[str]:
@@ -82,8 +79,6 @@ def _texts(db: sqlite3.Connection) -> Iterator[str]:
         if text_hash(text) != ref or len(text.encode()) != size:
             yield f"text {ref} is not what its address says"
     for seq, payload in db.execute("SELECT id, payload FROM events ORDER BY id"):
-        for one, many in _REF.findall(payload):
-            refs = [one] if one else re.findall(r"[0-9a-f]{32}", many)
-            for ref in refs:
-                if ref not in known:
-                    yield f"event {seq} names the text {ref}, which is missing"
+        for ref in refs_in(payload):
+            if ref not in known:
+                yield f"event {seq} names the text {ref}, which is missing"
