@@ -153,7 +153,7 @@ def test_the_question_shows_task_steps_advice_and_the_action() -> None:
     (batch,) = all_batches(made)
     asked = question(made, batch)
     assert "<task>\nMake it.\n</task>" in asked
-    assert '1.1 bash {"command": "wc -l data.csv"} -> exit code 137' in asked
+    assert "1.1 bash wc -l data.csv -> exit code 137" in asked
     assert "before step 2: It ran out of memory: smaller batches." in asked
     assert "  the operator: It ran out of memory" in asked
     assert asked.count("A long run is better.") == 1
