@@ -18,7 +18,7 @@ from apollo_tui.screens.supervising import SupervisingScreen
 from apollo_tui.screens.widgets.attention import Attention, attention_lines
 from apollo_tui.screens.widgets.footer import Footer, Hint
 from apollo_tui.screens.widgets.header import Header, home_header, plain_header
-from apollo_tui.screens.widgets.pane import WORDS, Pane, PlainList, plain_line
+from apollo_tui.screens.widgets.pane import Pane, PlainList, plain_line
 from apollo_tui.screens.widgets.text_box import TextBox
 
 
@@ -154,7 +154,7 @@ class ConsoleScreen(SupervisingScreen):
         cells, now = self.size.width, app.now()
         header = self.query_one(Header)
         if layout.plain:
-            header.show([plain_header(rows, cells, app.glyphs, WORDS)])
+            header.show([plain_header(cells)])
         else:
             pages = self.state.pages(layout.per_page)
             line = home_header(

@@ -137,8 +137,5 @@ def _trimmed(spans: list[Span]) -> list[Span]:
     return spans
 
 
-def plain_header(rows: Sequence[RolloutRow], cells: int, glyphs: Glyphs, words: int) -> Line:
-    """Below `words` cells it says what the sign in the lines means."""
-    if cells < words and any(not row.isolated for row in rows):
-        return fitted([Span(f"{glyphs.needs} not isolated", "attention")], cells, "surface")
+def plain_header(cells: int) -> Line:
     return fitted([Span("80×24 shows more", "dim")], cells, "surface")

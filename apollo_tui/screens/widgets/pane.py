@@ -100,15 +100,10 @@ class PlainList(Rows):
     """The rollouts, one line each, where there is no room for panes."""
 
 
-WORDS = 40
-"""Cells from which a plain line says "not isolated" in words."""
-
-
 def plain_line(row: RolloutRow, number: int, view: View, *, focused: bool) -> Line:
     sign = view.glyphs.cursor if focused else " "
     state = state_span(row, view.glyphs)
-    # Where the words do not fit the header says what the sign means.
-    words = f" {view.glyphs.needs}" if view.width < WORDS else "  not isolated"
+    words = "  not isolated" if view.width >= 40 else " not iso."
     unsafe = "" if row.isolated else words
     right = f"{row.step} " if view.width >= 30 else ""
     room = max(2, view.width - 6 - len(unsafe) - len(right))
