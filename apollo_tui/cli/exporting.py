@@ -55,7 +55,7 @@ class ExportGroup(click.Group):
 @click.option(
     "--format",
     "form",
-    type=click.Choice([*FORMATS, "bundle"]),
+    type=click.Choice(list(FORMATS)),
     required=True,
     help="What to write.",
 )
@@ -112,8 +112,6 @@ def export_command(
       apollo-tui export night-1 night-2 --format tokens --tokenizer glm-4.5 --trainer trl --out night
       apollo-tui export diff noisy-chat noisy-chat-2
     """
-    if form == "bundle":
-        raise UsageError("bundles come with sharing (issue 7); choose another format")
     if run is not None and (as_of is not None or any_given(options)):
         raise UsageError("--run takes a run as it is stored: leave out --as-of and filter options")
     refuse_existing(out, replace=replaces)

@@ -70,6 +70,8 @@ def filter_command(
         print_json(facts(run, rows))
     else:
         _print(run, rows)
+    if run.to_judge and not run.judged:
+        raise ApolloError(f"the judge gave no word on any action: {run.why or 'no reason given'}")
 
 
 async def filtered(

@@ -11,11 +11,12 @@ from typing import Literal, NamedTuple, cast
 import click
 
 from apollo_tui.cli.context import Context, as_json, pass_context, print_json, rollout_argument
-from apollo_tui.client import Client
+from apollo_tui.client import Client, who_am_i
 from apollo_tui.errors import UnknownName, UsageError
 from apollo_tui.log.read import History
 
 MarkName = Literal["reject", "accept", "unsure", "reviewed"]
+DONE = {"reject": "rejected", "accept": "accepted", "unsure": "put aside", "reviewed": "read"}
 MARKS = ("reject", "accept", "unsure", "reviewed")
 _WHERE = re.compile(r"(\d+)(?:\.(\d+))?(?:[-–](\d+))?")
 
@@ -111,8 +112,22 @@ def mark_command(
             ]
         )
         return
-    count = sum(len(actions) for _, _, actions in found)
-    click.echo(f"{count} action{'s' if count != 1 else ''} marked")
+    who = who_am_i(context.home, context.annotator)
+    with context.history() as history:
+        for one, rollout_id, actions in found:
+            click.echo(f"{_told(history, rollout_id, actions)} {DONE[one.mark]} (as {who})")
+
+
+def _told(history: History, rollout: str, actions: list[tuple[int, int]]) -> str:
+    """ "noisy-filter: 3 bash", or how many and where when there are several."""
+    row = history.rollout(rollout)
+    name = rollout if row is None else row.name
+    (first, ordinal), last = actions[0], actions[-1][0]
+    if len(actions) > 1:
+        where = f"of step {first}" if first == last else f"of steps {first}-{last}"
+        return f"{name}: {len(actions)} actions {where}"
+    detail = history.action(rollout, first, ordinal)
+    return f"{name}: {first} {detail.entry.tool if detail else 'action'}"
 
 
 @click.command()
@@ -129,7 +144,8 @@ def unmark_command(context: Context, rollout: str, place: str) -> None:
     with context.history() as history:
         rollout_id, actions = _actions(history, rollout, read_place(place))
     context.ask(lambda client: client.unmark(rollout_id, actions))
-    click.echo(f"{len(actions)} unmarked")
+    with context.history() as history:
+        click.echo(f"{_told(history, rollout_id, actions)} unmarked")
 
 
 def read_marks(path: Path) -> list[Wanted]:

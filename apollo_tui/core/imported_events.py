@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from pydantic_core import to_json
 
-from apollo_tui.core.tools.observation import SUMMARY_AT_MOST, count_lines, storable, telling_line
-from apollo_tui.core.tools.registry import summarise_call
+from apollo_tui.core.tools.observation import SUMMARY_AT_MOST, count_lines, telling_line
+from apollo_tui.core.tools.registry import one_line, summarise_call
 from apollo_tui.importers.recording import Given, Observed, Recording, Said, Submitted
 from apollo_tui.log.events import (
     ActionFinished,
@@ -181,5 +181,5 @@ def _arguments(call: ToolCall) -> str:
     """A call in one line; of a tool that is not ours, too, the command line says most."""
     command = call.arguments.get("command")
     if isinstance(command, str) and command.strip():
-        return storable(" ".join(command.split())[:SUMMARY_AT_MOST])
+        return one_line(command)
     return summarise_call(call)

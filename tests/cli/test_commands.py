@@ -81,10 +81,13 @@ def test_a_rollout_from_the_command_line(program: Program, home: Home, tmp_path:
     assert [message["role"] for message in prompt["messages"]] == ["user", "assistant", "tool"]
     marks = tmp_path / "marks.txt"
     marks.write_text('counting 1-2 reject impatient "a note"\n# nothing\ncounting 3.1 accept\n')
-    assert "3 actions marked" in program("mark", "--from", str(marks)).stdout
+    assert program("--as", "ana", "mark", "--from", str(marks)).stdout.splitlines() == [
+        "counting: 2 actions of steps 1-2 rejected (as ana)",
+        "counting: 3 bash accepted (as ana)",
+    ]
     marked_by_ben = program("--as", "ben", "mark", "counting", "4", "unsure", "--json")
     assert [one["step"] for one in json.loads(marked_by_ben.stdout)] == [4]
-    assert program("unmark", "counting", "1").returncode == 0
+    assert program("--as", "ana", "unmark", "counting", "1").stdout == "counting: 1 bash unmarked\n"
     marked = [json.loads(line) for line in program("log", "counting").stdout.splitlines()]
     assert [line["by"] for line in marked if line["kind"] == "marked"][-1] == "ben"
     shown = json.loads(program("show", "counting", "--json").stdout)

@@ -89,7 +89,7 @@ def test_the_configuration_of_the_newest_run_counts_until_another_is_given(
 def test_wrong_use_is_said_in_one_line(program: Program, tmp_path: Path, ended: str) -> None:
     out = str(tmp_path / "out")
     for said, args in {
-        "issue 7": (ended, "--format", "bundle", "--out", out),
+        "is not one of": (ended, "--format", "bundle", "--out", out),
         "name the rollouts": ("--format", "chat", "--out", out),
         "there is no rollout": ("nothing", "--format", "chat", "--out", out),
         "there is no filter run": (ended, "--run", "zz", "--format", "chat", "--out", out),

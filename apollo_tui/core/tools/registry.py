@@ -69,17 +69,26 @@ def read_call(call: ToolCall, enabled: Iterable[str] | None) -> tuple[Tool, Base
         raise _invalid(f"{call.tool} was not run: {faults}") from error
 
 
+def one_line(text: str) -> str:
+    """A text in one line, for lists."""
+    return storable(_cut(" ".join(text.split())))
+
+
 def summarise_call(call: ToolCall) -> str:
     """A call's arguments in one line, whether or not they are valid."""
     tool = TOOLS.get(call.tool)
     if tool is not None and call.malformed is None:
         try:
             line = tool.summarise(tool.arguments.model_validate(call.arguments))
-            return storable(line[:SUMMARY_AT_MOST])
+            return storable(_cut(line))
         except ValidationError:
             pass
-    raw = call.malformed or _in_words(call.arguments)
-    return storable(" ".join(raw.split())[:SUMMARY_AT_MOST])
+    return one_line(call.malformed or _in_words(call.arguments))
+
+
+def _cut(line: str) -> str:
+    """The line; a longer one ends with a sign that it does."""
+    return line if len(line) <= SUMMARY_AT_MOST else f"{line[: SUMMARY_AT_MOST - 1]}…"
 
 
 def _in_words(arguments: dict[str, Any]) -> str:

@@ -197,9 +197,17 @@ def _why_nothing(source: Source, tally: Tally) -> str:
     if tally.masked:
         said.append(f"no action is kept: masked by {_listed(tally.masked)}")
     if gated := source.run.gated:
-        reasons = ", ".join(f"{rollout} {why}" for rollout, why in gated.items())
-        said.append(f"rollouts that do not train: {reasons}")
+        reasons = ", ".join(f"{_name(source, rollout)} {why}" for rollout, why in gated.items())
+        said.append(
+            f"by the gate of its filter run {source.run.run} {reasons}; filter again without the gate, or "
+            "with another, to change that"
+        )
     return "; ".join(said) or "no rollout has a reply with an action"
+
+
+def _name(source: Source, rollout: str) -> str:
+    row = source.history.rollout(rollout)
+    return rollout if row is None else row.name
 
 
 def _listed(reasons: Mapping[str, int]) -> str:
