@@ -15,6 +15,7 @@ ApolloError                 one line: what is wrong, where, what to do      exit
 │   └── CommandRefused      it understood, and says no
 ├── ExportError             an export cannot be made or finished
 ├── ImportFailed            a file of another program cannot be read (file and place)
+├── WebError                a page or a search on an agent's behalf: refused, or it failed
 ├── SandboxError            the place where actions run
 │   ├── SandboxUnavailable  this kind cannot run here
 │   └── PathRefused         a path leads out of its folder, or is no plain file
@@ -92,6 +93,10 @@ class ExportError(ApolloError):
 
 
 class ImportFailed(ApolloError):
+    pass
+
+
+class WebError(ApolloError):
     pass
 
 
