@@ -227,6 +227,15 @@ class Client:
         refs = [{"step": step, "ordinal": ordinal} for step, ordinal in actions]
         await self.command("unmark", rollout=rollout, actions=refs)
 
+    async def remove_files(self, rollout: str) -> dict[str, Any]:
+        """Delete the files of an ended rollout; returns rollout, name and the bytes that are free."""
+        return dict(await self.command("remove_files", rollout=rollout))
+
+    async def collect_garbage(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """Delete what is old or left over. Returns `removed` and `failed`, lists of what, rollout,
+        name, state, bytes, why, unread (and error), and `notes` on what was not looked at."""
+        return dict(await self.command("collect_garbage", dry_run=dry_run))
+
     async def filter(
         self,
         rollouts: Sequence[str],

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from apollo_tui.client import Streamed
 from apollo_tui.config import Config, load
 from apollo_tui.core.filtering import FilterRuns
+from apollo_tui.core.housekeeping import Housekeeping
 from apollo_tui.core.importing import Importing
 from apollo_tui.core.marking import ImportingMarks
 from apollo_tui.core.preflight import plan_run
@@ -63,6 +64,9 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._filters = FilterRuns(home, log, self.record)
         self._importing_marks = ImportingMarks(home, log, self.record_together)
+        self._housekeeping = Housekeeping(
+            home, log, self.home_label, self._at_rest, self._sandbox_of
+        )
 
     @property
     def running(self) -> int:
@@ -86,7 +90,7 @@ class Supervisor:
         stop, spec = progress.stop_requested, progress.spec
         if spec is None or (stop is not None and stop.jobs == "leave"):
             return
-        sandbox = self._sandbox_opener(spec)(sandbox_spec(rollout, spec, self.home))
+        sandbox = self._sandbox_of(rollout, spec)
         try:
             await sandbox.close(remove=True)
         except ApolloError as error:
@@ -143,6 +147,18 @@ class Supervisor:
             open_sandbox, spec.sandbox, home_label=self.home_label, image=image
         )
 
+    def _sandbox_of(self, rollout: str, spec: RolloutSpec) -> Sandbox:
+        """The sandbox of a rollout that has ended, to be closed."""
+        return self._sandbox_opener(spec)(sandbox_spec(rollout, spec, self.home))
+
+    async def _at_rest(self, rollout: str) -> bool:
+        """Whether a rollout does not run; when its end is being written, after that."""
+        if (live := self._running.get(rollout)) and not live.has_ended:
+            return False
+        if ending := self._tasks.get(rollout):
+            await asyncio.wait([ending])
+        return rollout not in self._running
+
     # --- commands ------------------------------------------------------------------------------
 
     async def obey(self, command: commands.Command) -> dict[str, Any]:
@@ -158,6 +174,10 @@ class Supervisor:
             return await self._importing_marks.obey(command)
         if isinstance(command, commands.Filter | commands.CancelFilter | commands.NoteExport):
             return await self._filters.obey(command)
+        if isinstance(command, commands.RemoveFiles):
+            return await self._housekeeping.remove(command)
+        if isinstance(command, commands.CollectGarbage):
+            return await self._housekeeping.collect(command)
         if isinstance(command, commands.RolloutCommand) and (
             told := await self.log.answered(command.command)
         ):
@@ -233,17 +253,25 @@ class Supervisor:
             await live.recorder.decide(lambda _: [_said(Resumed, command)], durable=True)
             live.channel.resume()
             return {"rollout": live.id}
-        if ending := self._tasks.get(command.rollout):
-            await asyncio.wait([ending])
+        async with self._housekeeping.deciding:
+            await self._reopen(command)
+        return {"rollout": command.rollout}
+
+    async def _reopen(self, command: commands.Resume) -> None:
+        if not await self._at_rest(command.rollout):
+            return  # somebody else let it go on meanwhile
         recorder = Recorder(self.log, command.rollout, await self._known(command.rollout))
-        _refuse_imported(recorder.progress)
-        if recorder.progress.state != "stopped":
+        progress = recorder.progress
+        _refuse_imported(progress)
+        if progress.state != "stopped":
+            raise CommandRefused(f"{_name(progress)} has {progress.state} and cannot go on")
+        if progress.files_removed is not None:
             raise CommandRefused(
-                f"{_name(recorder.progress)} has {recorder.progress.state} and cannot go on"
+                f"{_name(progress)} cannot go on: its files were removed "
+                f"({progress.files_removed.why}); run its task anew"
             )
         await recorder.record(_said(RolloutReopened, command), durable=True)
         await self._take_up(recorder)
-        return {"rollout": command.rollout}
 
     async def _stop(self, command: commands.Stop) -> dict[str, Any]:
         rollout = await self._live(command.rollout, "stopped")
