@@ -199,8 +199,8 @@ def _why_nothing(source: Source, tally: Tally) -> str:
     if gated := source.run.gated:
         reasons = ", ".join(f"{_name(source, rollout)} {why}" for rollout, why in gated.items())
         said.append(
-            f"by the gate of its filter run {source.run.run} {reasons}; filter again without the gate, or "
-            "with another, to change that"
+            f"rollouts that do not train by the gate of filter run {source.run.run}: {reasons}; filter "
+            "again with another gate, or none, to change that"
         )
     return "; ".join(said) or "no rollout has a reply with an action"
 
