@@ -8,6 +8,7 @@ ApolloError                 one line: what is wrong, where, what to do      exit
 ├── TaskError               a task's files are wrong (file and field)
 ├── LogError                the SQLite log
 │   ├── LogTooNew           written by a newer apollo-tui
+│   ├── DiskFull            no room on the disk for what happens
 │   └── LogCorrupt          damaged, or a text is missing
 ├── CoreError               the core process
 │   ├── CoreUnreachable     it does not answer
@@ -65,6 +66,10 @@ class LogError(ApolloError):
 
 
 class LogTooNew(LogError):
+    pass
+
+
+class DiskFull(LogError):
     pass
 
 

@@ -13,6 +13,8 @@ def attention(row: RolloutRow) -> list[dict[str, Any]]:
     if row.state == "waiting":
         kind = "question" if row.why.startswith("asks you") else "api"
         found.append((kind, row.why))
+    if row.state == "paused" and row.why:  # the program paused it
+        found.append(("disk" if row.why.startswith("disk ") else "paused", f"paused: {row.why}"))
     if row.state == "failed":
         found.append(("failed", row.why))
     if row.state == "paused" and row.queued_advice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.evaluation import Score, copy_tree, evaluate, evaluation_spec
 from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.tools import ToolResult
-from apollo_tui.errors import ApolloError
+from apollo_tui.errors import ApolloError, DiskFull
 from apollo_tui.log.events import (
     EvaluationFinished,
     EvaluationStarted,
@@ -79,13 +80,23 @@ class Rollout:
         except asyncio.CancelledError:
             await self._left_by_the_core()
             raise
+        except DiskFull:  # it has not failed: it goes on where the log ends, once there is room
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(f"no room left on the disk: {error}") from error
+            await self._broken(error)
         except ApolloError as error:
             await self._end("failed", error.line)
         except Exception as error:
-            logger.exception("rollout %s (%s) failed", self.id, self.spec.name)
-            await self._end("failed", f"{type(error).__name__}: {error}; see core.log")
+            await self._broken(error)
         finally:
             await self.model.close()
+
+    async def _broken(self, error: Exception) -> None:
+        """What nobody foresaw ends the rollout, and is told in full in core.log."""
+        logger.error("rollout %s (%s) failed", self.id, self.spec.name, exc_info=error)
+        await self._end("failed", f"{type(error).__name__}: {error}; see core.log")
 
     async def _run(self) -> None:
         try:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from apollo_tui.client import Streamed
 from apollo_tui.config import Config, load
+from apollo_tui.core.disk import DiskWatch
 from apollo_tui.core.filtering import FilterRuns
 from apollo_tui.core.housekeeping import Housekeeping
 from apollo_tui.core.importing import Importing
@@ -21,7 +22,7 @@ from apollo_tui.core.progress import Progress
 from apollo_tui.core.recorder import Recorder, record_together
 from apollo_tui.core.restore import restore_progress
 from apollo_tui.core.rollout import Rollout
-from apollo_tui.errors import ApolloError, CommandRefused, UnknownName
+from apollo_tui.errors import ApolloError, CommandRefused, DiskFull, UnknownName
 from apollo_tui.log import commands
 from apollo_tui.log.events import (
     AdviceQueued,
@@ -67,6 +68,8 @@ class Supervisor:
         self._housekeeping = Housekeeping(
             home, log, self.home_label, self._at_rest, self._sandbox_of
         )
+        self._disk = DiskWatch(home, log, self._running.values, self._take_up)
+        self._watching_disk: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> int:
@@ -83,6 +86,8 @@ class Supervisor:
             recorder = Recorder(self.log, rollout, await restore_progress(self.log, rollout))
             await recorder.record(RolloutRecovered(rollout=rollout))
             await self._take_up(recorder)
+        await self._disk.look()
+        self._watching_disk = asyncio.create_task(self._disk.watch(), name="the disk's watch")
 
     async def _clear_away(self, rollout: str) -> None:
         """A core died between a rollout's final event and the removal of its sandbox."""
@@ -102,6 +107,8 @@ class Supervisor:
         """The core ends; containers and jobs stay, and another core goes on with them."""
         await self._filters.stop()
         tasks = list(self._tasks.values())
+        if self._watching_disk is not None:
+            tasks.append(self._watching_disk)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -135,7 +142,12 @@ class Supervisor:
     def _ended(self, rollout: str, task: asyncio.Task[None]) -> None:
         self._running.pop(rollout, None)
         self._tasks.pop(rollout, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, DiskFull):
+            logger.error("rollout %s stands still: %s", rollout, error.line)
+            self._disk.thrown_out(rollout)
+        else:
             logger.error("rollout %s could not record its end", rollout, exc_info=error)
 
     def _sandbox_opener(
@@ -233,6 +245,7 @@ class Supervisor:
             await recorder.record(event, durable=True)
         for recorder in recorders:
             await self._take_up(recorder)
+        await self._disk.look()
         return created
 
     async def _pause(self, command: commands.Pause) -> dict[str, Any]:
@@ -250,6 +263,7 @@ class Supervisor:
 
     async def _resume(self, command: commands.Resume) -> dict[str, Any]:
         if (live := self._running.get(command.rollout)) and not live.has_ended:
+            await self._disk.require_room(live.spec.name)
             await live.recorder.decide(lambda _: [_said(Resumed, command)], durable=True)
             live.channel.resume()
             return {"rollout": live.id}
@@ -270,6 +284,7 @@ class Supervisor:
                 f"{_name(progress)} cannot go on: its files were removed "
                 f"({progress.files_removed.why}); run its task anew"
             )
+        await self._disk.require_room(_name(progress))
         await recorder.record(_said(RolloutReopened, command), durable=True)
         await self._take_up(recorder)
 
@@ -285,6 +300,8 @@ class Supervisor:
         rollout = await self._live(command.rollout, "advised")
         if rollout.spec.hands_off:
             raise CommandRefused(f"{rollout.spec.name} is hands-off: a control run takes no advice")
+        if command.resume:
+            await self._disk.require_room(rollout.spec.name)
         given = 0
 
         def queue(progress: Progress) -> list[Event]:

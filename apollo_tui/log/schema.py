@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from apollo_tui.errors import LogCorrupt, LogError, LogTooNew
+from apollo_tui.errors import LogCorrupt, LogError, DiskFull, LogTooNew
 
 SQLITE_VERSION = sqlite3.sqlite_version_info
 NEEDS_SQLITE = (3, 35, 0)  # the first with RETURNING
@@ -332,7 +332,7 @@ def what_is_wrong(error: sqlite3.Error, path: Path) -> LogError:
     """SQLite's error as one line with the file and what to do."""
     said = str(error)
     if "full" in said:
-        return LogError(f"no room left to write {path}: free some space; nothing was lost")
+        return DiskFull(f"no room left to write {path}: free some space; nothing was lost")
     if "locked" in said or "busy" in said:
         return LogError(f"{path} is locked by another program: {said}")
     if "readonly" in said or "unable to open" in said:

@@ -31,6 +31,8 @@ def needs(rows: Sequence[RolloutRow]) -> list[Need]:
             found.append((0, _need(row, "asks you a question and waits for the answer", True)))
         elif row.state == "waiting":
             waiting.setdefault(row.why, []).append(row)
+        elif row.state == "paused" and row.why:  # the program paused it, nobody who knows why
+            waiting.setdefault(f"paused: {row.why}", []).append(row)
         elif row.state == "failed":
             found.append((2, _need(row, f"failed: {row.why or 'no reason given'}", True)))
         elif row.state == "paused" and row.queued_advice:

@@ -112,8 +112,10 @@ def model_name(row: RolloutRow, cells: int, glyphs: Glyphs) -> str:
 
 
 def waits_for(row: RolloutRow, now: int, glyphs: Glyphs) -> str:
-    """ "waits for glm, 4m": why a rollout waits; "" when it does not, or asks a person."""
-    if row.state != "waiting" or asks(row):
+    """ "waits for glm, 4m": why a rollout waits, or why the program paused it; "" when it does
+    neither, or asks a person."""
+    paused = row.state == "paused" and row.why
+    if not paused and (row.state != "waiting" or asks(row)):
         return ""
     why = clean(row.why, ascii_only=glyphs.ascii) or "waits"
     return f"{why}, {age((now - row.last_at) / 1e6)}"
