@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from apollo_tui.config.read import line_of, read_toml
+from apollo_tui.config.settings import HostPattern
 from apollo_tui.errors import ConfigError, TaskError, UnknownName
 from apollo_tui.log.types import Evaluation, Mount, Task
 from apollo_tui.paths import data_dir
@@ -58,6 +59,7 @@ class TaskTable(_Table):
     actions_per_step: int = Field(default=1, ge=1, le=32)
     image: str | None = None
     network: bool = False
+    web_hosts: tuple[HostPattern, ...] = ()
     gpus: int = Field(default=0, ge=0)
     mounts: tuple[Mount, ...] = ()
     evaluation: EvaluationTable | None = None

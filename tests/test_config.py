@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from apollo_tui.config import Config, get_key, key_names, load, set_key, template
 from apollo_tui.config.read import line_of
+from apollo_tui.config.settings import check_host
 from apollo_tui.config.template import to_toml, to_toml_key
 from apollo_tui.errors import ConfigError, UsageError
 from apollo_tui.paths import Home
@@ -139,6 +140,10 @@ def test_the_template_with_everything_taken_in_is_right_too(home: Home) -> None:
         ('[retention]\nkeep_workspaces = "30"', "line 2: retention.keep_workspaces must be a num"),
         ('[notify]\non = [\n "disk",\n "fire",\n]', "line 2: notify.on.1 must be 'question'"),
         ('[guards]\npause_if = "nan"', "line 2: guards.pause_if must be a list, is 'nan'"),
+        ('[web]\nsearch = "google"', "line 2: web.search must be 'serper' or 'bing', is 'google'"),
+        ('[web]\nprivate_hosts = ["http://x"]', "line 2: web.private_hosts.0 must be a host like"),
+        ("[web]\nserper_key = 1", "line 2: keys do not belong in this file (web.serper_key); use"),
+        ('[web]\nsearch_url = "https://me:s@h/"', "line 2: web.search_url must be a plain address"),
         ("models = 3", "line 1: models must be a table, is 3"),
         ('[models."a:b"]\napi = "openai"\nmodel = "m"', "line 1: models.a:b must be letters"),
         ('[roles]\nsummary = "same"\njudge = "gml"\n', "line 3: roles.judge must name a model"),
@@ -294,3 +299,30 @@ def test_a_key_makes_the_home_it_needs(tmp_path: Path) -> None:
     home = Home(tmp_path / "new")
     set_key(home, "glm", "sk-1")
     assert get_key(home, "glm", {}) == "sk-1"
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("arxiv.org", "arxiv.org"),
+        (" *.ArXiv.org ", "*.arxiv.org"),
+        ("127.0.0.1:8000", "127.0.0.1:8000"),
+        ("[::1]:80", "[::1]:80"),
+        ("a_b-c", "a_b-c"),
+        ("", None),
+        ("*", None),
+        ("https://arxiv.org", None),
+        ("arxiv.org/abs", None),
+        ("a..b", None),
+        ("-a.org", None),
+        ("a*.org", None),
+        ("x.org:", None),
+        ("x" * 300, None),
+    ],
+)
+def test_hosts(given: str, host: str | None) -> None:
+    if host is None:
+        with pytest.raises(ValueError, match="must be a host like"):
+            check_host(given)
+    else:
+        assert check_host(given) == host

@@ -18,6 +18,7 @@ tools = ["bash", "finish"]
 actions_per_step = 2
 image = "somewhere/image:1"
 network = true
+web_hosts = ["ArXiv.org", "*.python.org"]
 gpus = 1
 
 [[mounts]]
@@ -48,6 +49,7 @@ def test_every_field_of_a_task_is_read(tmp_path: Path) -> None:
     assert (task.name, task.category, task.title) == ("whole", "test", "All there is")
     assert (task.time_limit, task.step_limit, task.actions_per_step) == (5400, 7, 2)
     assert task.tools == ("bash", "finish")
+    assert task.web_hosts == ("arxiv.org", "*.python.org")
     assert (task.image, task.network, task.gpus) == ("somewhere/image:1", True, 1)
     assert [(m.host, m.inside, m.read_only) for m in task.mounts] == [("/usr/share", "/data", True)]
     assert (task.description, task.hint) == ("Do it.", "Look twice.")
@@ -128,6 +130,8 @@ FAULTS = [
     ('name = "a"\ntime_limit = true', "line 2: time_limit must be seconds"),
     ('name = "a"\ntime_limit = 0', "line 2: time_limit must be greater than 0, is 0"),
     ('name = "a"\ntime_limit = inf', "line 2: time_limit must be a finite number"),
+    ('name = "a"\nweb_hosts = ["a b"]', "line 2: web_hosts.0 must be a host like"),
+    ('name = "a"\nweb_hosts = "x.org"', "line 2: web_hosts must be a list"),
     ('name = "a"\nstep_limit = "many"', "line 2: step_limit must be a valid integer"),
     ('name = "a"\nstep_limit = 0', "line 2: step_limit must be greater than 0"),
     ('name = "a"\ntools = "bash"', "line 2: tools must be a list"),

@@ -98,7 +98,8 @@ def auth_command() -> None:
 @click.argument("name")
 @pass_context
 def set_(context: Context, name: str) -> None:
-    """Store the key of a configured model, or of an API (anthropic, openai).
+    """Store the key of a configured model, or of an API (anthropic, openai), or of a search
+    engine (serper, bing).
 
     It is asked for, or read from standard input; never given as an argument.
 

@@ -18,6 +18,7 @@ from apollo_tui.config.settings import (
     Retention,
     Roles,
     SandboxSettings,
+    WebSettings,
 )
 from apollo_tui.config.template import template
 
@@ -30,6 +31,7 @@ __all__ = [
     "Retention",
     "Roles",
     "SandboxSettings",
+    "WebSettings",
     "get_key",
     "key_names",
     "load",

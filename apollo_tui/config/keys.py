@@ -12,9 +12,14 @@ from apollo_tui.config.template import to_toml, to_toml_key
 from apollo_tui.errors import ConfigError, UsageError
 from apollo_tui.paths import Home
 
-ENVIRONMENT = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+ENVIRONMENT = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "serper": "SERPER_API_KEY",
+    "bing": "BING_SEARCH_API_KEY",
+}
 
-_HEAD = "# API keys of apollo-tui, by model or API. Written by: apollo-tui auth set NAME\n"
+_HEAD = "# API keys of apollo-tui, by model, API or search engine. Written by: apollo-tui auth set NAME\n"
 
 
 def get_key(

@@ -93,7 +93,7 @@ def _in_our_words(said: str) -> str:
 
 def _shown(details: ErrorDetails) -> str:
     value = details["input"]
-    if details["loc"][-1] == "base_url" and re.search(r"[@?#]", str(value)):
+    if details["loc"][-1] in ("base_url", "search_url") and re.search(r"[@?#]", str(value)):
         return "one that may hold a key"
     shown = "true" if value is True else "false" if value is False else repr(value)
     return shown if len(shown) <= 60 else f"{shown[:59]}…"

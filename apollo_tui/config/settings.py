@@ -40,9 +40,21 @@ def _check_model_name(name: str) -> str:
     return name
 
 
+def check_host(pattern: str) -> str:
+    """A pattern of hosts in lower case; ValueError for what is none."""
+    host = pattern.strip().lower()
+    named = (
+        r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*(:\d{1,5})?"
+    )
+    if not re.fullmatch(rf"{named}|\[[0-9a-f:.]+\](:\d{{1,5}})?", host) or len(host) > 260:
+        raise ValueError('must be a host like "arxiv.org", "*.arxiv.org" or "127.0.0.1:8000"')
+    return host
+
+
 BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 Duration = Annotated[str, AfterValidator(_check_duration)]
 ModelName = Annotated[str, AfterValidator(_check_model_name)]
+HostPattern = Annotated[str, AfterValidator(check_host)]
 Count = Annotated[int, Field(gt=0)]
 Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -161,6 +173,36 @@ class SandboxSettings(Settings):
     processes: Count = Field(512, description="processes of one sandbox")
 
 
+class WebSettings(Settings):
+    """What the web tools may do. A task turns them on, with network or with web_hosts."""
+
+    search: Literal["serper", "bing"] | None = Field(
+        None,
+        description="whom web_search asks; its key: apollo-tui auth set serper",
+        examples=["serper"],
+    )
+    search_url: BaseUrl | None = Field(
+        None,
+        description="where it answers; unset: the official address",
+        examples=["https://google.serper.dev"],
+    )
+    region: str = Field("us", pattern=r"^[a-z]{2}$", description="country of the results")
+    language: str = Field("en", pattern=r"^[a-z]{2}$", description="language of the results")
+    cache_hours: float = Field(
+        24.0, ge=0, allow_inf_nan=False, description="how long a search is answered from the disk"
+    )
+    seconds: float = Field(
+        30.0, gt=0, le=600, description="the longest a page may take, and again its conversion"
+    )
+    size_mb: float = Field(4.0, gt=0, le=64, description="MiB of a page that are read")
+    redirects: int = Field(5, ge=0, le=20, description="redirects that are followed")
+    private_hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = Field(
+        (),
+        description="hosts of private networks that may be read; others never are",
+        examples=[["docs.intranet:8080"]],
+    )
+
+
 def _check_code(code: str) -> str:
     if not re.fullmatch(r"[\w.-]{1,40}", code):
         raise ValueError('must be one word of letters, digits, ".", "-" or "_"')
@@ -202,6 +244,10 @@ class Config(Settings):
     )
     sandbox: SandboxSettings = Field(
         default_factory=SandboxSettings, description="where actions run"
+    )
+    web: WebSettings = Field(
+        default_factory=WebSettings,
+        description="web_search and web_browse; on where a task has network or web_hosts",
     )
     review: Review = Field(default_factory=Review, description="the screen where you mark")
     notify: Notify = Field(

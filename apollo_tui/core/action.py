@@ -15,7 +15,7 @@ from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.tools import InvalidCall, SandboxTool, Situation, SystemTool, ToolResult
 from apollo_tui.core.tools.observation import observation
-from apollo_tui.core.tools.registry import read_call
+from apollo_tui.core.tools.registry import allowed_tools, read_call
 from apollo_tui.errors import SandboxError
 from apollo_tui.log.events import ActionFinished, ActionStarted, SandboxLost, SandboxReady
 from apollo_tui.log.texts import text_hash
@@ -57,7 +57,7 @@ class Actor:
         try:
             if ordinal > spec.task.actions_per_step:
                 raise InvalidCall(_one_too_many(spec.task.actions_per_step))
-            tool, arguments = read_call(call, spec.task.tools)
+            tool, arguments = read_call(call, allowed_tools(spec))
         except InvalidCall as refused:
             return await self._finish(step, ordinal, refused.result, footer, began)
         running = self.recorder.progress.running_action
@@ -159,10 +159,11 @@ class Actor:
         synthetic: bool = False,
     ) -> tuple[ToolResult, str]:
         observation = result.text + footer()
-        texts = [observation]
+        texts = [observation, *result.texts]
         if result.full_output is not None:
             texts.append(result.full_output)
         await self.recorder.record(
+            *result.events,
             ActionFinished(
                 rollout=self.rollout,
                 step=step,

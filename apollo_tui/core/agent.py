@@ -17,7 +17,7 @@ from apollo_tui.core.backoff import backoff
 from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.restore import restore_messages
-from apollo_tui.core.tools.registry import specs, summarise_call
+from apollo_tui.core.tools.registry import allowed_tools, specs, summarise_call
 from apollo_tui.errors import ModelError, ReplyBroken
 from apollo_tui.log.events import (
     ActionSummary,
@@ -94,9 +94,8 @@ class Agent:
             self.system, self.tools, self.messages = remembered
             return
         spec = self.spec
-        enabled = spec.task.tools
         self.system = context.system_prompt(spec, self.workspace)
-        self.tools = specs(enabled)
+        self.tools = specs(allowed_tools(spec))
         self.messages = [
             context.task_message(
                 spec.task,

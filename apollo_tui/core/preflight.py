@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from apollo_tui.config import load
-from apollo_tui.core.tools.registry import TOOLS
+from apollo_tui.core.tools.registry import TOOLS, WEB
 from apollo_tui.errors import SandboxUnavailable, TaskError, UsageError
 from apollo_tui.log.commands import Run
 from apollo_tui.log.types import RolloutSpec, Task
@@ -83,6 +83,12 @@ def _refuse_what_is_missing(command: Run, task: Task) -> None:
         raise TaskError(
             f"{task.source or task.name}: there is no tool {unknown[0]!r}; there is: "
             f"{', '.join(TOOLS)}"
+        )
+    online = command.network or task.network or task.web_hosts
+    if not online and (unreachable := [tool for tool in task.tools or () if tool in WEB]):
+        raise TaskError(
+            f"{task.source or task.name}: {unreachable[0]} needs network = true or web_hosts in the "
+            "task, or --network"
         )
     if command.sandbox == "plain" and (command.mounts or task.mounts):
         raise UsageError(

@@ -18,6 +18,7 @@ from apollo_tui.log.events import (
     Event,
     FilesRemoved,
     ModelFailed,
+    PageViewed,
     Paused,
     QuestionAsked,
     ReminderSent,
@@ -77,6 +78,7 @@ class Progress:
     observed: dict[int, Observed] = field(default_factory=dict)  # by ordinal
     said: list[SaidByUser] = field(default_factory=list)  # after the observations
     running_action: ActionStarted | None = None
+    page: PageViewed | None = None  # the open web page
     reminded: bool = False
     asked: bool = False  # a question waits for a person
     served_model: str = ""
@@ -147,6 +149,8 @@ class Progress:
                 )
                 if event.finishes:
                     self.finished = "the agent finished"
+            case PageViewed():
+                self.page = event
             case ReminderSent():
                 self.reminded = True
                 self.said.append(SaidByUser(event.text, "reminder"))

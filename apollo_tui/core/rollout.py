@@ -11,6 +11,7 @@ from pathlib import Path
 from apollo_tui.client import Streamed
 from apollo_tui.core.action import Actor
 from apollo_tui.core.agent import Agent
+from apollo_tui.core.browsing import Browser
 from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.evaluation import Score, copy_tree, evaluate, evaluation_spec
 from apollo_tui.core.recorder import Recorder, now
@@ -31,6 +32,7 @@ from apollo_tui.log.states import FINAL_STATES, WORKING_STATES
 from apollo_tui.log.texts import text_hash
 from apollo_tui.log.types import RolloutSpec, Usage
 from apollo_tui.models import Model
+from apollo_tui.paths import Home
 from apollo_tui.sandbox import Sandbox, SandboxSpec
 
 logger = logging.getLogger(__name__)
@@ -49,10 +51,12 @@ class Rollout:
         open_sandbox: Callable[[SandboxSpec], Sandbox],
         sandbox_spec: SandboxSpec,
         publish: Callable[[Streamed], None],
+        home: Home,
     ) -> None:
         self.id = recorder.rollout
         self.recorder = recorder
         self.progress = recorder.progress
+        self.browser = Browser(recorder, home)
         self.channel = Channel(paused=recorder.progress.paused)
         self.model = model
         self.folder = sandbox_spec.folder

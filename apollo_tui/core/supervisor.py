@@ -124,6 +124,7 @@ class Supervisor:
                 self._sandbox_opener(spec, config.sandbox.image),
                 sandbox_spec(recorder.rollout, spec, self.home, config),
                 self._publish,
+                self.home,
             )
         except ApolloError as error:
             await recorder.record(

@@ -525,6 +525,18 @@ class EvaluationFinished(_RolloutEvent):
     final: bool = False
 
 
+class PageViewed(_ActionEvent):
+    """What of the web is open in front of the agent, since an action that went through."""
+
+    kind: Literal["page_viewed"] = "page_viewed"
+    url: Text
+    page_ref: TextRef  # its lines and links, as `web/page.py` writes them
+    first: int = 1  # the lines last shown
+    last: int = 1
+    keyword: Text = ""  # last searched for
+    match: int = 0  # which of the lines with it was shown last, from 1; 0: none
+
+
 class HintViewed(_StepEvent):
     kind: Literal["hint_viewed"] = "hint_viewed"
 
@@ -764,6 +776,7 @@ Event = Annotated[
     | AnnotatorDetached
     | EvaluationStarted
     | EvaluationFinished
+    | PageViewed
     | HintViewed
     | MetricRecorded
     | PlanChanged

@@ -165,6 +165,7 @@ class Task(Value):
     actions_per_step: int = 1
     image: str | None = None
     network: bool = False
+    web_hosts: tuple[str, ...] = ()  # the only ones the web tools read; none and a network: all
     mounts: tuple[Mount, ...] = ()
     gpus: int = 0
     evaluation: Evaluation | None = None

@@ -91,8 +91,7 @@ class _Fetch:
 
     async def _hop(self, url: httpx2.URL) -> Fetched | httpx2.URL:
         """What one address answers: something to read, or where to go instead."""
-        host = url.raw_host.decode("ascii")
-        port = url.port or (443 if url.scheme == "https" else 80)
+        host, port = _host_and_port(url)
         self.access.check_host(host, port)
         last: httpx2.HTTPError | None = None
         for address in (await self._addresses(host, port))[:_ADDRESSES_TRIED]:
@@ -163,6 +162,15 @@ class _Fetch:
                 if len(body) > self.limits.size:
                     return bytes(body[: self.limits.size]), True
         return bytes(body), False
+
+
+def host_of(url: str) -> tuple[str, int]:
+    """Host and port of a web address. Raises WebError for what is none."""
+    return _host_and_port(_parse(url))
+
+
+def _host_and_port(url: httpx2.URL) -> tuple[str, int]:
+    return url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
 def content_type(header: str) -> tuple[str, str | None]:

@@ -30,11 +30,11 @@ class Page(_Part):
     links: tuple[Link, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def around(self, line: int) -> tuple[int, int]:
-        """The first and last line of a window with `line` in its middle."""
+    def around(self, line: int, most: int = WINDOW) -> tuple[int, int]:
+        """The first and last line of a window of at most `most` lines with `line` in its middle."""
         first = last = min(max(line, 1), len(self.lines))
         room = SHOWN - self._cost(first)
-        while last - first + 1 < WINDOW:
+        while last - first + 1 < most:
             above = first > 1 and self._cost(first - 1) <= room
             below = last < len(self.lines) and self._cost(last + 1) <= room
             if below and (not above or last - line <= line - first):

@@ -22,6 +22,7 @@ from apollo_tui.log.store import Log
 from apollo_tui.log.types import RolloutSpec, Task
 from apollo_tui.models import Request
 from apollo_tui.models.scripted import ScriptedModel
+from apollo_tui.paths import Home
 from apollo_tui.sandbox import Sandbox, SandboxSpec
 from apollo_tui.sandbox.choose import open_sandbox
 
@@ -69,7 +70,7 @@ async def _rollout_of(folder: Path, script: list[dict[str, Any]], advice: str) -
         await recorder.record(AdviceQueued(rollout=ROLLOUT, advice=1, text=advice, by="ana"))
         model = ScriptedModel("scripted", path, on_request=note)
         place = SandboxSpec(ROLLOUT, ROLLOUT, folder / "rollout")
-        rollout = Rollout(recorder, model, plain, place, lambda _: None)
+        rollout = Rollout(recorder, model, plain, place, lambda _: None, Home(folder))
         await rollout.run()
         progress = await restore_progress(log, ROLLOUT)
         assert progress == recorder.progress

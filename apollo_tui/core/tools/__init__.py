@@ -11,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from apollo_tui.core.browsing import Browser
+from apollo_tui.log.events import Event
 from apollo_tui.log.types import Disposition
 from apollo_tui.sandbox import Job, Outcome
 
@@ -29,6 +31,8 @@ class ToolResult:
     error: bool = False
     full_output: str | None = None  # kept in the log when it is more than `text`
     finishes: bool = False  # the rollout ends after this action
+    events: tuple[Event, ...] = ()  # facts recorded together with the action's end
+    texts: tuple[str, ...] = ()  # that they refer to
 
 
 class Arguments(BaseModel):
@@ -59,6 +63,11 @@ class InvalidCall(Exception):
 
 class Situation(Protocol):
     """What a system tool may ask of the rollout it runs in."""
+
+    @property
+    def browser(self) -> Browser:
+        """The web, as far as the task lets it be read."""
+        ...
 
     async def sleep(self, seconds: float) -> str:
         """Wait; returns why it ended early ("advice arrived", "paused"), or an empty text."""

@@ -12,17 +12,30 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from apollo_tui.core.browsing import has_web
 from apollo_tui.core.tools import InvalidCall, Tool, ToolResult
 from apollo_tui.core.tools.command import BASH
 from apollo_tui.core.tools.files import FILE_TOOLS
 from apollo_tui.core.tools.observation import observation, storable, telling_line
 from apollo_tui.core.tools.system import SYSTEM_TOOLS
-from apollo_tui.log.types import ToolCall, ToolSpec
+from apollo_tui.core.tools.web import WEB_TOOLS
+from apollo_tui.log.types import RolloutSpec, ToolCall, ToolSpec
 
 FAULTS_AT_MOST = 5
 SUMMARY_AT_MOST = 1000  # characters of a call's arguments in one line
 
-TOOLS: dict[str, Tool] = {tool.name: tool for tool in (BASH, *FILE_TOOLS, *SYSTEM_TOOLS)}
+TOOLS: dict[str, Tool] = {
+    tool.name: tool for tool in (BASH, *FILE_TOOLS, *WEB_TOOLS, *SYSTEM_TOOLS)
+}
+WEB = frozenset(tool.name for tool in WEB_TOOLS)
+
+
+def allowed_tools(spec: RolloutSpec) -> tuple[str, ...] | None:
+    """The names a rollout's task allows (None: all): those of the web only where it may read it."""
+    named = spec.task.tools
+    if has_web(spec):
+        return named
+    return tuple(name for name in (TOOLS if named is None else named) if name not in WEB)
 
 
 def enabled_tools(enabled: Iterable[str] | None) -> dict[str, Tool]:
