@@ -108,7 +108,7 @@ class _Telling:
                 rollout=self.rollout,
                 step=step,
                 ordinal=ordinal,
-                disposition=part.disposition,
+                disposition=part.disposition if call.malformed is None else "invalid",
                 observation_ref=self._keep(answer.text),
                 summary=telling_line(part.shown, failed=part.error),
                 lines=count_lines(part.shown),

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from apollo_tui.filter.judge import standing_words
 from apollo_tui.filter.verdicts import standing_mark
 from apollo_tui.log.events import JudgeAndPeople
 from apollo_tui.log.trajectory import Trajectory
@@ -72,12 +73,10 @@ def agreement(pairs: Iterable[Pair]) -> Agreement:
 def judge_with_people(trajectory: Trajectory, judge: str) -> Iterator[Pair]:
     """The judge's word and the standing mark, of every action that has both."""
     marks = {key: standing_mark(made) for key, made in trajectory.marks}
-    for key, all_said in trajectory.judged:
+    for key, said in standing_words(trajectory, judge).items():
         mark = marks.get(key)
         if mark is not None and mark.mark in ("accept", "reject"):
-            for said in all_said:
-                if said.judge == judge:
-                    yield said.keep, mark.mark == "accept"
+            yield said.keep, mark.mark == "accept"
 
 
 def annotators(trajectory: Trajectory, first: str, second: str) -> Iterator[Pair]:

@@ -114,11 +114,13 @@ LOOKING_PROGRAMS = frozenset(
     ]
 )
 CHANGING_OPTIONS = {
-    "find": frozenset({"-delete", "-exec", "-execdir", "-ok", "-fprint"}),
+    "find": frozenset({"-delete", "-exec", "-execdir", "-ok", "-okdir"}),
     "sort": frozenset({"-o", "--output"}),
 }
+CHANGING_BEGINNINGS = {"find": ("-fprint", "-fls"), "sort": ("-o", "--output=")}
+"""Beginnings of options that write a file."""
 LOOKING_SUBCOMMANDS = {
-    "git": frozenset({"status", "log", "diff", "show", "branch", "rev-parse", "ls-files", "blame"}),
+    "git": frozenset({"status", "log", "diff", "show", "rev-parse", "ls-files", "blame"}),
     "docker": frozenset({"ps", "logs", "images", "inspect"}),
     "ray": frozenset({"status", "list"}),
     "pip": frozenset({"list", "show", "freeze"}),
@@ -208,9 +210,17 @@ def _effect_of_simple(words: list[str]) -> Effect:
         return "kills"
     if program in LOOKING_SUBCOMMANDS:
         return "looks" if set(words[1:2]) & LOOKING_SUBCOMMANDS[program] else "changes"
-    if program in LOOKING_PROGRAMS and not set(words) & CHANGING_OPTIONS.get(program, frozenset()):
+    if program in LOOKING_PROGRAMS and not _writes(program, words):
         return "looks"
     return "changes"
+
+
+def _writes(program: str, words: list[str]) -> bool:
+    """Whether an option of a program that only looks makes it do more."""
+    beginnings = CHANGING_BEGINNINGS.get(program, ())
+    return bool(set(words) & CHANGING_OPTIONS.get(program, frozenset())) or any(
+        word.startswith(beginnings) for word in words if beginnings
+    )
 
 
 def _without_wrappers(words: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ from apollo_tui.errors import ReplyBroken
 from apollo_tui.filter.docket import RECENT, Batch, Docket, Judgeable, outcome
 from apollo_tui.log.events import JudgeWord
 from apollo_tui.log.texts import text_hash
-from apollo_tui.log.trajectory import Action, ActionKey
+from apollo_tui.log.trajectory import Action, ActionKey, Judged, Trajectory
 from apollo_tui.log.types import AssistantMessage, Prompt, TextRef, ToolSpec, UserMessage
 
 _TASK, _THINKING, _ARGUMENTS, _OBSERVATION = 4000, 1500, 3000, 3000
@@ -120,6 +120,20 @@ def keys(docket: Docket, judge: str) -> dict[ActionKey, str]:
             )
         )
         for one in docket.actions
+    }
+
+
+def standing_words(trajectory: Trajectory, judge: str) -> dict[ActionKey, Judged]:
+    """What a judge said of the actions as they are now. A word on what has changed since (advice came,
+    the action was rewritten or rewound) is no word on it any more."""
+    if not trajectory.judged:
+        return {}
+    key_of = keys(Docket(trajectory), judge)
+    return {
+        at: said
+        for at, all_said in trajectory.judged
+        for said in all_said
+        if said.judge == judge and said.key == key_of.get(at)
     }
 
 

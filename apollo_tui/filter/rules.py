@@ -73,12 +73,18 @@ class Case:
 
     def arguments(self, action: Action) -> dict[str, Any]:
         """The whole arguments of an action, from its step's message; {} where they are no object."""
-        message = json.loads(self.read(self._message_refs[action.step]))
-        calls = message.get("actions", ())
-        if not 1 <= action.ordinal <= len(calls):
-            return {}
-        arguments = calls[action.ordinal - 1].get("arguments")
+        arguments = self._call(action).get("arguments")
         return arguments if isinstance(arguments, dict) else {}
+
+    def is_garbled(self, action: Action) -> bool:
+        """Whether its arguments were no JSON object as the model said them."""
+        return self._call(action).get("malformed") is not None
+
+    def _call(self, action: Action) -> dict[str, Any]:
+        """An action as its step's message holds it."""
+        calls = json.loads(self.read(self._message_refs[action.step])).get("actions", ())
+        call = calls[action.ordinal - 1] if 1 <= action.ordinal <= len(calls) else {}
+        return call if isinstance(call, dict) else {}
 
     def observation(self, action: Action) -> str:
         return "" if action.observation_ref is None else self.read(action.observation_ref)
@@ -87,8 +93,8 @@ class Case:
         return "" if ref is None else comparable(self.read(ref))
 
     def _status(self, ref: TextRef | None) -> str:
-        """An observation without numbers and progress bars, which move on while nothing changes."""
-        return _without_numbers(self.comparable(ref))
+        """An observation without what moves on while nothing changes."""
+        return standing_still(self.comparable(ref))
 
     def effect(self, action: Action) -> Effect:
         key = (action.step, action.ordinal)
@@ -142,12 +148,22 @@ def failed(case: Case) -> Iterator[Finding]:
             yield _mask(action, f"{action.tool} could not do what it was asked")
 
 
+def garbled(case: Case) -> Iterator[Finding]:
+    """What the model said as arguments was no JSON. It was sent back in another form, so there is no
+    text of it that could train, whatever anybody thinks of the action."""
+    for action in case.actions:
+        if action.disposition == "invalid" and case.is_garbled(action):
+            yield _mask(action, f"the arguments of {action.tool} were no JSON")
+
+
 def synthetic(case: Case) -> Iterator[Finding]:
-    """Its observation was made up by the program (interrupted, lost, stopped): nobody knows what the
-    action would have led to."""
+    """Its observation was made up by the program (interrupted, lost, stopped), or there is none (yet):
+    nobody knows what the action led to."""
     for action in case.actions:
         if action.synthetic:
             yield _mask(action, f"what {action.tool} gave back was made up: {action.disposition}")
+        elif action.disposition is None:
+            yield _mask(action, f"nothing is known of what {action.tool} gave back")
 
 
 def repeated(case: Case) -> Iterator[Finding]:
@@ -178,19 +194,19 @@ def _is_repeat(case: Case, before: int, place: int) -> bool:
 
 
 def polling(case: Case) -> Iterator[Finding]:
-    """A run of status checks on one thing collapses to those that saw a change. Numbers, times and
-    progress bars that move on are no change; waiting and other looks do not end a run."""
-    kept: dict[str, int] = {}
+    """A run of the same status check collapses to those that saw a change. Progress that moves on (bars,
+    percentages, step numbers) and the time of day are no change, any other number is; waiting and other
+    looks do not end a run."""
+    kept: dict[tuple[str, str], int] = {}
     for place, action in enumerate(case.actions):
         if action.observation_ref is None or not _may_look(action):
             continue
-        target = f"{action.tool} {_NUMBERS.sub('0', action.arguments)}"
-        before = kept.get(target)
+        before = kept.get(_call(action))
         if before is not None and _sees_no_change(case, before, place):
             first = case.actions[before].step
             yield _mask(action, f"looks again as in step {first} and sees no change")
         else:
-            kept[target] = place
+            kept[_call(action)] = place
 
 
 def _sees_no_change(case: Case, before: int, place: int) -> bool:
@@ -199,6 +215,7 @@ def _sees_no_change(case: Case, before: int, place: int) -> bool:
         not case.changed_between(before, place)
         and case.effect(one) == case.effect(other) == "looks"
         and case.status(one.observation_ref) == case.status(other.observation_ref)
+        and case.arguments(one) == case.arguments(other)  # a line may have been shortened
     )
 
 
@@ -300,6 +317,7 @@ def _drift(begun: ActionKey | None, actions: list[Action]) -> Iterator[Finding]:
 
 RULES: Mapping[str, Rule] = {
     "off-policy": off_policy,
+    "garbled": garbled,
     "overridden": overridden,
     "malformed": malformed,
     "failed": failed,
@@ -336,8 +354,14 @@ _PASSING = re.compile(
     """,
     re.VERBOSE,
 )
+_LINE_ENDS = re.compile(r"[\r\n]+")
+_PROGRESS = re.compile(
+    r"\d%|\d/\d|\bit/s\b|\bs/it\b|\bETA\b|[█▏▎▍▌▋▊▉]|\b(?:step|epoch|iter|iteration)\b\D{0,3}\d",
+    re.I,
+)
 _NUMBERS = re.compile(r"[\d.,:%]+")
 _BARS = re.compile(r"[█▏▎▍▌▋▊▉#=\->\s]+")
+_TIME_OF_DAY = re.compile(r"\b\d\d:\d\d(?::\d\d)?(?:\.\d+)?\b")
 _ERRORS = re.compile(
     r"Traceback|\bError\b|\berror:|\bException\b|\bnan\b|\bNaN\b|out of memory|\bOOM\b|Killed|\bFATAL\b"
 )
@@ -348,8 +372,12 @@ def comparable(observation: str) -> str:
     return _PASSING.sub("", observation)
 
 
-def _without_numbers(text: str) -> str:
-    return _BARS.sub(" ", _NUMBERS.sub("0", text))
+def standing_still(text: str) -> str:
+    """A text without the numbers and bars of its lines of progress, and without times of day."""
+    return "\n".join(
+        _BARS.sub(" ", _NUMBERS.sub("0", line)) if _PROGRESS.search(line) else line
+        for line in _LINE_ENDS.split(_TIME_OF_DAY.sub("0", text))
+    )
 
 
 def _call(action: Action) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from apollo_tui.filter.agreement import agreement, judge_with_people, to_store
 from apollo_tui.filter.docket import judgeable
 from apollo_tui.filter.gates import GateSettings
+from apollo_tui.filter.judge import standing_words
 from apollo_tui.filter.mask import mask
 from apollo_tui.filter.rules import OPTIONAL_RULES, RULES, Case, RuleSettings, ask_rules
 from apollo_tui.filter.samples import samples
@@ -55,12 +56,10 @@ def filter_rollout(
 
 
 def words(trajectory: Trajectory, judge: str) -> list[Finding]:
-    """What one judge said of a rollout's actions."""
+    """What one judge says of a rollout's actions as they are now."""
     return [
-        Finding(step, ordinal, said.why, said.keep)
-        for (step, ordinal), all_said in trajectory.judged
-        for said in all_said
-        if said.judge == judge
+        Finding(*key, said.why, said.keep)
+        for key, said in standing_words(trajectory, judge).items()
     ]
 
 
@@ -102,10 +101,8 @@ def counted(
 
 def unjudged(trajectory: Trajectory, judge: str) -> set[tuple[int, int]]:
     """The actions that a judge is to see and has said nothing of."""
-    said = {
-        key for key, all_said in trajectory.judged if any(one.judge == judge for one in all_said)
-    }
-    return {(action.step, action.ordinal) for action in judgeable(trajectory)} - said
+    every = {(action.step, action.ordinal) for action in judgeable(trajectory)}
+    return every - standing_words(trajectory, judge).keys()
 
 
 def verdict_events(run: str, rollout: str, verdicts: Verdicts) -> Iterator[VerdictGiven]:

@@ -1,8 +1,9 @@
 """Verdicts: for each action keep or mask, with who decided and why.
 
 Precedence, as in the paper's supervision control (Apollo, arXiv 2510.27630): a person's mark decides, else
-the judge, else the rules, else the action is kept. One rule stands above a mark: an off-policy step
-was not said to the prompt that a sample would show, and no opinion of its quality changes that.
+the judge, else the rules, else the action is kept. Two rules stand above a mark: an off-policy step
+was not said to the prompt that a sample would show, a garbled action cannot be shown as it was said, and
+no opinion of their quality changes that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from apollo_tui.log.types import MarkKind
 
 DecidedBy = Literal["human", "judge", "rule", "default"]
 
-FIRM_RULES = frozenset({"off-policy"})
+FIRM_RULES = frozenset({"off-policy", "garbled"})
 """Rules that a mark does not overrule; settings of the filter switch them off."""
 
 

@@ -439,6 +439,8 @@ class TrajectoryBuilder:
                 step.finished[event.ordinal] = event
             case ActionRewritten():
                 step.rewritten = event
+                for key in [key for key in self._marks if key[0] == event.step]:
+                    del self._marks[key]  # they are marks on what stood there before
 
     def _run_job(self, event: JobStarted | JobEnded) -> None:
         if isinstance(event, JobStarted):

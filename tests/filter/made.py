@@ -85,6 +85,7 @@ class Made:
         thinking: str = "",
         text: str = "",
         hint: str | None = None,
+        malformed: str | None = None,
         seconds: float = 0.0,
         result: dict[str, Any] | None = None,
         **completed: Any,
@@ -96,7 +97,9 @@ class Made:
             text=text,
             thinking=(Thinking(text=thinking),) if thinking else (),
             actions=tuple(
-                ToolCall(id=f"c{number}-{ordinal}", tool=tool, arguments=arguments)
+                ToolCall(
+                    id=f"c{number}-{ordinal}", tool=tool, arguments=arguments, malformed=malformed
+                )
                 for ordinal, (tool, arguments) in enumerate(calls, 1)
             ),
         )

@@ -14,6 +14,8 @@ from apollo_tui.filter.agreement import (
     stored_agreement,
     to_store,
 )
+from apollo_tui.filter.docket import Docket
+from apollo_tui.filter.judge import keys
 from apollo_tui.log.events import JudgeAnswered, JudgeWord
 from tests.filter.made import Made, R
 
@@ -73,11 +75,12 @@ def test_tables_of_several_rollouts_add_up(several: list[Agreement]) -> None:
 
 
 def judged(made: Made, judge: str, **verdicts: str) -> None:
+    key_of = keys(Docket(made.trajectory), judge)
     words = tuple(
         JudgeWord.model_validate(
-            {"step": int(step[1:]), "ordinal": 1, "key": step, "verdict": verdict}
+            {"step": step, "ordinal": 1, "key": key_of[step, 1], "verdict": verdict}
         )
-        for step, verdict in verdicts.items()
+        for step, verdict in ((int(name[1:]), verdict) for name, verdict in verdicts.items())
     )
     made.tell(JudgeAnswered(rollout=R, run="r", judge=judge, words=words))
 

@@ -8,7 +8,7 @@ import pytest
 
 from apollo_tui.filter import rules
 from apollo_tui.filter.rules import RULES, RuleSettings, ask_rules, comparable
-from apollo_tui.filter.verdicts import Finding
+from apollo_tui.filter.verdicts import Finding, decide
 from apollo_tui.log.events import (
     ActionRewritten,
     EvaluationFinished,
@@ -224,3 +224,51 @@ def test_nothing_is_abandoned_where_the_record_may_just_end() -> None:
     made.bash("more work")
     made.tell(RolloutEnded(rollout=R, state="stopped", reason="imported"))
     assert not ask_rules(made.case(on=("abandoned",)))[0]["abandoned"]
+
+
+def test_looks_at_different_things_are_no_polling() -> None:
+    made = Made()
+    made.bash("cat run_1/metrics.json", '{"acc": 0.51}')
+    made.bash("cat run_2/metrics.json", '{"acc": 0.93}')
+    made.bash("cat metrics.json", '{"acc": 0.10}')
+    made.step(("sleep", {"sleep_time": 600}))
+    made.bash("cat metrics.json", '{"acc": 0.93}')
+    made.bash("nvidia-smi -i 0", "used 3")
+    made.bash("nvidia-smi -i 1", "used 3")
+    assert steps(rules.polling(made.case())) == []
+    again = made.bash("cat metrics.json", '{"acc": 0.93}')
+    assert steps(rules.polling(made.case())) == [again]
+
+
+def test_calls_that_differ_beyond_the_cut_are_not_the_same() -> None:
+    made = Made()
+    long = "head -c 200 " + "/data/very/long/path" * 60
+    made.bash(f"{long}/alpha.txt", "same header")
+    made.bash(f"{long}/beta.txt", "same header")
+    found, _ = ask_rules(made.case())
+    assert not found["polling"]
+    assert not found["repeated"]
+
+
+def test_an_action_that_nobody_knows_the_end_of_is_masked() -> None:
+    made = Made()
+    made.bash("true")
+    last = made.bash("train")
+    made.events.pop()  # it has not finished
+    assert steps(rules.synthetic(made.case())) == [last]
+
+
+def test_what_was_no_json_never_trains_whatever_anybody_says() -> None:
+    made = Made()
+    step = made.step(
+        ("bash", {}), malformed="not json {", result={"disposition": "invalid", "error": True}
+    )
+    made.mark(step, "accept")
+    found, _ = ask_rules(made.case())
+    assert steps(found["garbled"]) == [step]
+    assert not decide(made.trajectory, found).keeps(step, 1)
+    other = made.step(("bash", {"cmd": "ls"}), result={"disposition": "invalid", "error": True})
+    made.mark(other, "accept")
+    found, _ = ask_rules(made.case())
+    assert steps(found["garbled"]) == [step]
+    assert decide(made.trajectory, found).keeps(other, 1), "that was said as it is shown"
