@@ -9,10 +9,13 @@ could do: memory, time, files to write, processes to start, and its user when it
 from __future__ import annotations
 
 import argparse
+import contextlib
+import encodings
 import functools
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +35,7 @@ from apollo_tui.sandbox.beneath import open_beneath
 MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 120
 NOTES_AT_MOST = 10
+_PACKAGES = {"pdf": "pypdf", "docx": "docx", "pptx": "pptx", "latex": "pylatexenc"}
 LINE_AT_MOST = 500  # characters of a note or an error
 
 
@@ -40,13 +44,20 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     asked = _arguments(words)
     try:
         read = _reader(asked)
+    except ImportError as error:
+        return _failed(
+            f"the Python package {error.name} is missing where apollo-tui runs, and only its "
+            f"operator can install it: {INSTALL}"
+        )
+    if asked.user is not None:
+        _load_what_may_be_needed(asked.kind)
+    try:
         _give_up(asked.user)
         return _limited(read(_beneath(asked.folder, asked.path)))
     except ImportError as error:
-        package = error.name or str(error)
         return _failed(
-            f"the Python package {package} is missing where apollo-tui runs, and only its operator "
-            f"can install it: {INSTALL}"
+            f"{error.name} cannot be loaded as the job's user; the operator can install apollo-tui "
+            "where every user can read it"
         )
     except Unreadable as why:
         return _failed(str(why))
@@ -75,6 +86,18 @@ def _reader(asked: argparse.Namespace) -> Callable[[bytes], Parsed]:
         return reader
     include = functools.partial(_beneath, asked.folder)
     return functools.partial(module.latex_text, path=asked.path, include=include)
+
+
+def _load_what_may_be_needed(kind: str) -> None:
+    """What the libraries load only on the way, by when nothing of a Python below a folder of root's
+    can be read any more."""
+    for package in (importlib.import_module(_PACKAGES[kind]), encodings):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                with contextlib.suppress(ImportError):  # an optional one, or of another system
+                    importlib.import_module(module.name)
+    for name in ("subprocess", "unicodedata"):
+        importlib.import_module(name)
 
 
 def _beneath(folder: int, path: str) -> bytes:

@@ -37,8 +37,8 @@ class Document:
     owner: tuple[int, int]
 
 
-async def read_document(document: Document) -> Parsed:
-    """The document's text. Raises Unreadable. Cancelling ends the process."""
+async def read_document(document: Document, *, seconds: float = SECONDS) -> Parsed:
+    """The document's text, within some time. Raises Unreadable. Cancelling ends the process."""
     folder = document.folder
     words = [document.kind, f"--folder={folder}", f"--path={document.path}"]
     if os.geteuid() == 0 and document.owner[0] != 0:
@@ -54,11 +54,11 @@ async def read_document(document: Document) -> Parsed:
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             answer = await _all_of(process)
             await process.wait()
     except TimeoutError:
-        raise Unreadable(f"it took more than {SECONDS:g} s to read, and was given up") from None
+        raise Unreadable(f"it took more than {seconds:g} s to read, and was given up") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -77,7 +77,7 @@ async def _all_of(process: asyncio.subprocess.Process) -> bytes:
 
 
 def _parsed(answer: bytes, code: int) -> Parsed:
-    if code == -signal.SIGXCPU or code == -signal.SIGKILL:
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):  # its own limit of the processor
         raise Unreadable("it took too long to read, and was given up")
     try:
         said = _Answer.model_validate_json(answer)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from apollo_tui.core.browsing import Browser
 from apollo_tui.log.events import Event
 from apollo_tui.log.types import Disposition
-from apollo_tui.sandbox import Job, Outcome
+from apollo_tui.sandbox import Job, Outcome, Sandbox
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class InvalidCall(Exception):
 
 class Situation(Protocol):
     """What a system tool may ask of the rollout it runs in."""
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where its jobs run, and what of the host they see."""
+        ...
 
     @property
     def browser(self) -> Browser:

@@ -17,6 +17,7 @@ from apollo_tui.core.tools import InvalidCall, Tool, ToolResult
 from apollo_tui.core.tools.command import BASH
 from apollo_tui.core.tools.files import FILE_TOOLS
 from apollo_tui.core.tools.observation import observation, storable, telling_line
+from apollo_tui.core.tools.parse import PARSE_TOOLS
 from apollo_tui.core.tools.system import SYSTEM_TOOLS
 from apollo_tui.core.tools.web import WEB_TOOLS
 from apollo_tui.log.types import RolloutSpec, ToolCall, ToolSpec
@@ -25,7 +26,7 @@ FAULTS_AT_MOST = 5
 SUMMARY_AT_MOST = 1000  # characters of a call's arguments in one line
 
 TOOLS: dict[str, Tool] = {
-    tool.name: tool for tool in (BASH, *FILE_TOOLS, *WEB_TOOLS, *SYSTEM_TOOLS)
+    tool.name: tool for tool in (BASH, *FILE_TOOLS, *PARSE_TOOLS, *WEB_TOOLS, *SYSTEM_TOOLS)
 }
 WEB = frozenset(tool.name for tool in WEB_TOOLS)
 
