@@ -103,7 +103,7 @@ def filter_settings(context: Context, options: Mapping[str, Any]) -> FilterSetti
         )
     except ValidationError as error:
         first = error.errors()[0]
-        where = f"{first['loc'][-1]}: " if len(first["loc"]) > 1 else ""
+        where = f"{first['loc'][-1]}: " if first["loc"] else ""
         raise UsageError(where + first["msg"].removeprefix("Value error, ")) from error
 
 
