@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from apollo_tui.log.types import Mount
+
+if TYPE_CHECKING:
+    from apollo_tui.sandbox.jobs import Spool
 
 Kind = Literal["docker", "bubblewrap", "plain"]
 
@@ -46,13 +49,15 @@ class SandboxSpec:
 class Job:
     """One thing to run. `id` is unique in the spool for ever: a second launch of it is harmless.
 
-    Exactly one of `script` (run by bash, else sh) and `tool` (one of the file tools, with JSON
-    `arguments`, run by `inside/files.py`) is set.
+    Exactly one of `script` (run by bash, else sh), `tool` (one of the file tools, with JSON
+    `arguments`, run by `inside/files.py`) and `session` (the name of a terminal session, which
+    lives until it is closed) is set.
     """
 
     id: str
     script: str | None = None
     tool: str | None = None
+    session: str | None = None
     arguments: Mapping[str, object] = field(default_factory=dict)
     timeout: float | None = None  # seconds
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -80,6 +85,11 @@ class Sandbox(Protocol):
     identity: str  # a container's id; empty where there is none
     workspace_path: str  # where the agent finds its workspace: /workspace, or a host path
     spec: SandboxSpec
+
+    @property
+    def spool(self) -> Spool:
+        """The files through which it is spoken to."""
+        ...
 
     async def start(self) -> bool:
         """Create it, or find it again; True when it was there already. Raises SandboxError."""

@@ -67,22 +67,22 @@ class Spool:
     def prepare(self, config: Config) -> None:
         """Make the spool ready for a `serve`. Blocks."""
         for folder in (self.folder, self.own, self.own / "queue"):
-            self._make_folder(folder)
+            self.make_folder(folder)
         for fifo in ("alive", "ready", "wake"):
-            self._make_fifo(self.own / fifo)
+            self.make_fifo(self.own / fifo)
         settings = asdict(config) | {"environment": dict(config.environment or {})}
-        self._write(self.own / "config.json", settings)
+        self.write(self.own / "config.json", settings)
 
     def serving(self) -> bool:
         """Whether a `serve` lives on this spool. Blocks for an instant."""
-        return _is_locked(self.own / "lock")
+        return is_locked(self.own / "lock")
 
     def server(self) -> int | None:
         """The pid of the `serve` that lives on this spool, as it sees itself. Blocks."""
         if not self.serving():
             return None
         try:
-            return int(_read(self.own / "lock"))
+            return int(read_text(self.own / "lock"))
         except (FileNotFoundError, ValueError):
             return None
 
@@ -92,7 +92,7 @@ class Spool:
         return self.own / "ready"
 
     def wake(self) -> None:
-        _poke(self.own / "wake")
+        poke(self.own / "wake")
 
     # --- one job ---------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Spool:
         that nothing was run, and nothing ever will be. Raises SandboxError when no job of this id
         was handed over.
         """
-        folder = self._job(job_id)
+        folder = self.job(job_id)
         looks = 0
         while True:
             changed = asyncio.Event()
@@ -129,7 +129,7 @@ class Spool:
                 raise SandboxError(f"no job {job_id} was handed over in {self.folder}") from error
 
     async def outcome(self, job_id: str) -> Outcome | State:
-        return await asyncio.to_thread(self._outcome, job_id)
+        return await asyncio.to_thread(self.look, job_id)
 
     async def kill(self, job_id: str, grace: float) -> None:
         await asyncio.to_thread(self._kill, job_id, grace)
@@ -144,7 +144,7 @@ class Spool:
     # --- what the files say (blocking) -------------------------------------------------------------
 
     def _hand_over(self, job: Job) -> None:
-        folder = self._job(job.id)
+        folder = self.job(job.id)
         if (folder / "claim").exists():
             return
         if not self.serving():
@@ -152,35 +152,39 @@ class Spool:
                 f"the sandbox of {self.folder.parent} does not run; job {job.id} waits"
             )
         if not (folder / "spec.json").exists():
-            self._make_folder(folder)
-            self._make_fifo(folder / "alive")
-            self._make_fifo(folder / "control")
+            self.make_folder(folder)
+            self.make_fifo(folder / "alive")
+            self.make_fifo(folder / "control")
+            if job.session is not None:
+                self.make_folder(folder / "asked")
+                self.make_folder(folder / "queue")
+                self.make_fifo(folder / "said")
             spec = asdict(job) | {
                 "arguments": dict(job.arguments),
                 "environment": dict(job.environment),
             }
-            self._write(folder / "spec.json", spec)
+            self.write(folder / "spec.json", spec)
             _sync_folder(self.folder)
         queued = self.own / "queue" / job.id
         queued.touch()
         self.wake()
 
-    def _outcome(self, job_id: str) -> Outcome | State:
-        folder = self._job(job_id)
+    def look(self, job_id: str) -> Outcome | State:
+        folder = self.job(job_id)
         if not (folder / "spec.json").exists():
             return "unknown"
         if (outcome := self._recorded(folder)) is not None:
             return outcome
         if not (folder / "claim").exists():
             return "unclaimed"
-        if _is_locked(folder / "claim"):
+        if is_locked(folder / "claim"):
             return "running"
         # The runner may have written its outcome and gone between the two looks.
         return self._recorded(folder) or self._lost(folder)
 
     def _recorded(self, folder: Path) -> Outcome | None:
         try:
-            text = _read(folder / "rc.json")
+            text = read_text(folder / "rc.json")
         except FileNotFoundError:
             return None
         try:
@@ -191,7 +195,7 @@ class Spool:
     def _lost(self, folder: Path) -> Outcome:
         claim: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
-            claim = json.loads(_read(folder / "claim"))
+            claim = json.loads(read_text(folder / "claim"))
         if claim.get("withdrawn"):
             return Outcome("lost", error="the sandbox ended before this began; nothing was run")
         size = 0
@@ -202,19 +206,19 @@ class Spool:
 
     def _withdraw(self, job_id: str) -> None:
         """Claim a job that no `serve` is there to claim, so that none ever will."""
-        folder = self._job(job_id)
+        folder = self.job(job_id)
         mine = folder / f"withdrawn.{uuid.uuid4().hex}"
-        self._write(mine, {"withdrawn": True})
+        self.write(mine, {"withdrawn": True})
         with contextlib.suppress(FileExistsError):
             os.link(mine, folder / "claim")
         mine.unlink()
 
     def _kill(self, job_id: str, grace: float) -> None:
-        folder = self._job(job_id)
+        folder = self.job(job_id)
         if not (folder / "spec.json").exists():
             return
-        self._write(folder / "kill", {"grace": grace})
-        _poke(folder / "control")
+        self.write(folder / "kill", {"grace": grace})
+        poke(folder / "control")
         if not (folder / "claim").exists() and not self.serving():
             self._withdraw(job_id)
 
@@ -224,7 +228,7 @@ class Spool:
         living = [
             folder
             for folder in self.folder.iterdir()
-            if _JOB_ID.fullmatch(folder.name) and _is_locked(folder / "claim")
+            if _JOB_ID.fullmatch(folder.name) and is_locked(folder / "claim")
         ]
         for folder in living:
             self._kill(folder.name, 0)
@@ -232,10 +236,10 @@ class Spool:
             _wait_until_unlocked(folder / "claim")
 
     def _output(self, job_id: str, start: int, size: int) -> bytes:
-        folder = self._job(job_id)
+        folder = self.job(job_id)
         recorded = self._recorded(folder)
         try:
-            with os.fdopen(_open_file(folder / "output"), "rb") as file:
+            with os.fdopen(open_regular(folder / "output"), "rb") as file:
                 end = recorded.kept_bytes if recorded else os.fstat(file.fileno()).st_size
                 file.seek(start)
                 left = max(0, end - start)
@@ -245,21 +249,21 @@ class Spool:
 
     # --- making files ------------------------------------------------------------------------------
 
-    def _job(self, job_id: str) -> Path:
+    def job(self, job_id: str) -> Path:
         if not _JOB_ID.fullmatch(job_id):
             raise SandboxError(f"{job_id!r} cannot be a job's id: it would not be a safe file name")
         return self.folder / job_id
 
-    def _make_folder(self, path: Path) -> None:
+    def make_folder(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(self._folder_mode)
 
-    def _make_fifo(self, path: Path) -> None:
+    def make_fifo(self, path: Path) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkfifo(path)
         path.chmod(self._file_mode)
 
-    def _write(self, path: Path, value: Mapping[str, Any]) -> None:
+    def write(self, path: Path, value: Mapping[str, Any]) -> None:
         """All of it or nothing, and on the disk before this returns."""
         new = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
         with new.open("w", encoding="utf-8") as file:
@@ -271,7 +275,7 @@ class Spool:
         _sync_folder(path.parent)
 
 
-def _open_file(path: Path) -> int:
+def open_regular(path: Path) -> int:
     """Open a regular file and nothing else: where the job shares the runner's user it could have
     put a link or a pipe there."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -281,14 +285,14 @@ def _open_file(path: Path) -> int:
     raise SandboxError(f"{path} is no regular file; somebody changed the spool")
 
 
-def _read(path: Path) -> str:
-    with os.fdopen(_open_file(path), "rb") as file:
+def read_text(path: Path) -> str:
+    with os.fdopen(open_regular(path), "rb") as file:
         return file.read().decode("utf-8", "replace")
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     try:
-        fd = _open_file(path)
+        fd = open_regular(path)
     except FileNotFoundError:
         return False
     try:
@@ -301,14 +305,14 @@ def _is_locked(path: Path) -> bool:
 
 
 def _wait_until_unlocked(path: Path) -> None:
-    fd = _open_file(path)
+    fd = open_regular(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
 
 
-def _poke(path: Path) -> None:
+def poke(path: Path) -> None:
     """Write a byte to a FIFO if somebody listens; who does not will look by himself."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

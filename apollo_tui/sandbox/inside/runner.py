@@ -159,7 +159,7 @@ class Server:
                 os.close(fd)
             os.setsid()
             become_subreaper()
-            Runner(folder, self.config, alive).run()
+            runner_of(folder)(folder, self.config, alive).run()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -182,6 +182,17 @@ class Server:
 
 
 # --- one job --------------------------------------------------------------------------------------
+
+
+def runner_of(folder: str) -> type[Runner]:
+    """The class that runs this job: a session is a program of its own, read only when it is one."""
+    if read_json(os.path.join(folder, "spec.json")).get("session") is None:
+        return Runner
+    sys.modules["runner"] = sys.modules[__name__]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from session import Session  # type: ignore[import-not-found]
+
+    return Session  # type: ignore[no-any-return]
 
 
 class Runner:
@@ -310,6 +321,9 @@ class Runner:
             os.close(self.pipe)
             self.pipe = -1
             return
+        self._keep(chunk)
+
+    def _keep(self, chunk: bytes) -> None:
         self.total += len(chunk)
         view = memoryview(chunk)[: max(0, int(self.spec["output_cap"]) - self.kept)]
         while view and not self.trouble:
