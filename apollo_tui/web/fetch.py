@@ -2,7 +2,7 @@
 
 A request goes to the address itself, with the host's name in its Host header and in TLS: between the
 check and the connection nobody is asked again where the name leads. No cookies, no credentials, no
-proxy, no settings of the environment.
+proxy; of the environment only the certificates it trusts ($SSL_CERT_FILE).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Fetch:
         self.access = access
         self.limits = limits
         self.resolver = resolver
-        self.tls = httpx2.create_ssl_context(trust_env=False)
+        self.tls = httpx2.create_ssl_context()
 
     async def follow(self, url: httpx2.URL) -> Fetched:
         for _ in range(self.limits.redirects + 1):

@@ -4,6 +4,7 @@ page that is built to take all memory or all time takes only that process."""
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 
@@ -14,6 +15,8 @@ from apollo_tui.web.charset import decode, looks_binary
 from apollo_tui.web.fetch import Fetched, Limits
 from apollo_tui.web.page import Page, page_of_text
 
+# What the program that reads pages needs to start; above all none of the keys that may be there.
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 _HTML = ("text/html", "application/xhtml+xml")
 _TEXT = re.compile(
     r"text/.*|application/(.*\+)?(json|xml|yaml)|application/(x-)?(ndjson|jsonlines|javascript"
@@ -46,14 +49,19 @@ async def read_page(fetched: Fetched, limits: Limits | None = None) -> Page:
 
 def _is_html(fetched: Fetched) -> bool:
     if fetched.media_type in _HTML:
-        return not looks_binary(fetched.body) or fetched.charset is not None
+        return not _is_binary(fetched)
     return fetched.media_type == "" and bool(_LOOKS_HTML.match(fetched.body[:4096]))
 
 
 def _is_text(fetched: Fetched) -> bool:
     if fetched.media_type and not _TEXT.fullmatch(fetched.media_type):
         return False
-    return not looks_binary(fetched.body) or "utf-16" in (fetched.charset or "").lower()
+    return not _is_binary(fetched)
+
+
+def _is_binary(fetched: Fetched) -> bool:
+    wide = (fetched.charset or "").lower().startswith(("utf-16", "utf-32"))  # of which half is NUL
+    return looks_binary(fetched.body) and not wide
 
 
 def _no_text(fetched: Fetched) -> str:
@@ -70,6 +78,7 @@ def _no_text(fetched: Fetched) -> str:
 async def _converted(url: str, html: str, seconds: float) -> Page:
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "apollo_tui.web.html", str(max(1, round(seconds)))),
+        env={name: value for name in _ENVIRONMENT if (value := os.environ.get(name))},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

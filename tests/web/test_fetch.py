@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import shutil
+import ssl
+import subprocess
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +144,54 @@ async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
         access = Access(private=("several.example",))
         url = server.url("/page", "several.example")
         assert (await fetch(url, access, resolver=several)).body == b"second"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of pinned.example, and its key, in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate, and is not installed")
+    made, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    asked = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=pinned.example",
+    ]
+    more = ["-addext", "subjectAltName=DNS:pinned.example", "-keyout", key, "-out", made]
+    subprocess.run(["openssl", *asked, *more], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_bytes(key.read_bytes() + made.read_bytes())
+    return both
+
+
+async def test_over_tls_the_certificate_must_be_the_names_though_the_address_is_asked(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def here(host: str, port: int) -> Sequence[Address]:
+        return [parse_address("127.0.0.1")]
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    names: list[str | None] = []
+    tls.sni_callback = lambda connection, name, context: names.append(name)
+    access = Access(private=("*.example",))
+    async with serving(tls, page=answer("safe")) as server:
+        good = server.url("/page", "pinned.example").replace("http:", "https:")
+        other = server.url("/page", "other.example").replace("http:", "https:")
+        with pytest.raises(WebError, match="its certificate is not valid"):
+            await fetch(good, access, resolver=here)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert (await fetch(good, access, resolver=here)).body == b"safe"
+        with pytest.raises(WebError, match=r"its certificate is not valid .*other\.example"):
+            await fetch(other, access, resolver=here)
+    assert names == ["pinned.example", "pinned.example", "other.example"]
+    assert len(server.asked) == 1
 
 
 async def test_a_slow_server_costs_no_more_than_the_limit() -> None:

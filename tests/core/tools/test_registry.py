@@ -169,7 +169,7 @@ def test_a_call_is_one_line_in_a_list() -> None:
     assert summarise_call(call("edit_file", start=-1, end=-1, **edit)) == "a:end"
     assert summarise_call(call("search_file", search_term="x")) == '"x"'
     assert summarise_call(call("bash", cmd="ls")) == "ls"
-    strange = {"host": "10.0.0.1", "lines": 20, "session": None}
+    strange: dict[str, Any] = {"host": "10.0.0.1", "lines": 20, "session": None}
     assert summarise_call(call("peek", **strange)) == "host=10.0.0.1 lines=20 session=null"
     assert summarise_call(ToolCall(id="c", tool="bash", malformed="{'a'")) == "{'a'"
     assert summarise_call(call("bash", malformed='{"comm')) == '{"comm'
