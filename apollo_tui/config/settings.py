@@ -171,6 +171,11 @@ class SandboxSettings(Settings):
     )
     memory_gb: float = Field(4.0, gt=0, description="memory of one sandbox, in GiB")
     processes: Count = Field(512, description="processes of one sandbox")
+    exclude: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (),
+        description="names of files and folders in workspaces whose changes are not told",
+        examples=[["wandb", "*.ckpt"]],
+    )
 
 
 class WebSettings(Settings):

@@ -16,6 +16,7 @@ from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.evaluation import Score, copy_tree, evaluate, evaluation_spec
 from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.tools import ToolResult
+from apollo_tui.core.watching import FileWatch
 from apollo_tui.errors import ApolloError, DiskFull
 from apollo_tui.log.events import (
     EvaluationFinished,
@@ -52,6 +53,7 @@ class Rollout:
         sandbox_spec: SandboxSpec,
         publish: Callable[[Streamed], None],
         home: Home,
+        files: FileWatch,
     ) -> None:
         self.id = recorder.rollout
         self.recorder = recorder
@@ -63,6 +65,7 @@ class Rollout:
         self.stop_requested: StopRequested | None = None
         self._open_sandbox = open_sandbox
         self._publish = publish
+        self._files = files
         self._sandbox_spec = sandbox_spec
         self.sandbox = open_sandbox(sandbox_spec)
 
@@ -113,7 +116,8 @@ class Rollout:
                 self.sandbox.workspace_path,
                 self._publish,
             )
-            reason = await agent.work()
+            async with self._files:
+                reason = await agent.work()
         except Interrupted:
             await self._stop()
         else:

@@ -22,6 +22,7 @@ from apollo_tui.core.progress import Progress
 from apollo_tui.core.recorder import Recorder, record_together
 from apollo_tui.core.restore import restore_progress
 from apollo_tui.core.rollout import Rollout
+from apollo_tui.core.watching import FileWatch, Watcher
 from apollo_tui.errors import ApolloError, CommandRefused, DiskFull, UnknownName
 from apollo_tui.log import commands
 from apollo_tui.log.events import (
@@ -68,6 +69,7 @@ class Supervisor:
         self._housekeeping = Housekeeping(
             home, log, self.home_label, self._at_rest, self._sandbox_of
         )
+        self._watcher = Watcher()
         self._disk = DiskWatch(home, log, self._running.values, self._take_up)
         self._watching_disk: asyncio.Task[None] | None = None
 
@@ -112,19 +114,22 @@ class Supervisor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(self._watcher.close)
 
     async def _take_up(self, recorder: Recorder) -> None:
         spec = recorder.progress.spec
         assert spec is not None
         try:
             config = load(self.home)
+            place = sandbox_spec(recorder.rollout, spec, self.home, config)
             rollout = Rollout(
                 recorder,
                 await asyncio.to_thread(choose_model, spec.model, config, self.home),
                 self._sandbox_opener(spec, config.sandbox.image),
-                sandbox_spec(recorder.rollout, spec, self.home, config),
+                place,
                 self._publish,
                 self.home,
+                FileWatch(self._watcher, recorder, place.workspace, config.sandbox.exclude),
             )
         except ApolloError as error:
             await recorder.record(

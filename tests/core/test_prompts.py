@@ -16,6 +16,7 @@ from apollo_tui.core.progress import Progress
 from apollo_tui.core.recorder import Recorder
 from apollo_tui.core.restore import restore_messages, restore_progress
 from apollo_tui.core.rollout import Rollout
+from apollo_tui.core.watching import FileWatch, Watcher
 from apollo_tui.log.events import AdviceQueued, RolloutCreated
 from apollo_tui.log.read import History
 from apollo_tui.log.store import Log
@@ -70,8 +71,11 @@ async def _rollout_of(folder: Path, script: list[dict[str, Any]], advice: str) -
         await recorder.record(AdviceQueued(rollout=ROLLOUT, advice=1, text=advice, by="ana"))
         model = ScriptedModel("scripted", path, on_request=note)
         place = SandboxSpec(ROLLOUT, ROLLOUT, folder / "rollout")
-        rollout = Rollout(recorder, model, plain, place, lambda _: None, Home(folder))
+        watcher = Watcher()
+        files = FileWatch(watcher, recorder, place.workspace)
+        rollout = Rollout(recorder, model, plain, place, lambda _: None, Home(folder), files)
         await rollout.run()
+        watcher.close()
         progress = await restore_progress(log, ROLLOUT)
         assert progress == recorder.progress
         remembered = await restore_messages(log, progress)
