@@ -1,8 +1,8 @@
 """The process that reads one document, and prints one JSON object.
 
-    python -I -m apollo_tui.parsing KIND --folder FD --path PATH [--user UID:GID]
+    python -I -m apollo_tui.parsing KIND --folder FD --path PATH --parent PID [--user UID:GID]
 
-FD is an open folder, PATH the document beneath it. Before it opens anything, it gives up what it
+FD is an open folder, PATH the document beneath it. It ends with its parent. Before it opens anything, it gives up what it
 could do: memory, time, files to write, processes to start, and its user when it is root.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import encodings
 import functools
 import importlib
@@ -17,6 +18,7 @@ import json
 import os
 import pkgutil
 import resource
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +37,7 @@ from apollo_tui.sandbox.beneath import open_beneath
 MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 120
 NOTES_AT_MOST = 10
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _PACKAGES = {"pdf": "pypdf", "docx": "docx", "pptx": "pptx", "latex": "pylatexenc"}
 LINE_AT_MOST = 500  # characters of a note or an error
 
@@ -53,6 +56,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
         _load_what_may_be_needed(asked.kind)
     try:
         _give_up(asked.user)
+        _end_with(asked.parent)
         return _limited(read(_beneath(asked.folder, asked.path)))
     except ImportError as error:
         return _failed(
@@ -75,6 +79,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--user", type=lambda text: tuple(int(part) for part in text.split(":")))
     parser.add_argument("--folder", type=int, required=True)
     parser.add_argument("--path", required=True)
+    parser.add_argument("--parent", type=int, required=True)
     return parser.parse_args(words)
 
 
@@ -124,6 +129,14 @@ def _give_up(user: tuple[int, int] | None) -> None:
         os.setresgid(user[1], user[1], user[1])
         os.setresuid(user[0], user[0], user[0])
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def _end_with(parent: int) -> None:
+    """Ask to be killed when the parent dies; it may have died before. A change of the user would
+    undo it, so it comes after."""
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _limited(parsed: Parsed) -> dict[str, Any]:

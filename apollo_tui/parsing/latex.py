@@ -6,6 +6,7 @@ What cannot be shown as text keeps a mark that names it: [cite: key], [ref: labe
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -47,9 +48,8 @@ def latex_text(data: bytes, path: str = "", include: Include | None = None) -> P
         raise Unreadable(f"it is broken or nested too deeply: {error}") from error
     # A space that may not be broken is one all the same, for whoever searches the text.
     lines = (line.rstrip() for line in text.replace("\xa0", " ").strip().split("\n"))
-    return Parsed(
-        "\n".join(lines), counted(reader.files, "file"), tuple(dict.fromkeys(reader.notes))
-    )
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    return Parsed(text, counted(reader.files, "file"), tuple(dict.fromkeys(reader.notes)))
 
 
 class _Reader:

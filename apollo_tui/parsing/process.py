@@ -41,6 +41,7 @@ async def read_document(document: Document, *, seconds: float = SECONDS) -> Pars
     """The document's text, within some time. Raises Unreadable. Cancelling ends the process."""
     folder = document.folder
     words = [document.kind, f"--folder={folder}", f"--path={document.path}"]
+    words.append(f"--parent={os.getpid()}")
     if os.geteuid() == 0 and document.owner[0] != 0:
         words.append(f"--user={document.owner[0]}:{document.owner[1]}")
     process = await asyncio.create_subprocess_exec(

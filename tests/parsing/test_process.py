@@ -155,7 +155,7 @@ def test_a_missing_library_is_one_line_that_says_how_to_get_it(
         "import json, apollo_tui.parsing.__main__ as child\n"
         "print(json.dumps(child.main(sys.argv[1:])))"
     )
-    words = [kind, "--folder=0", "--path=a"]
+    words = [kind, "--folder=0", "--path=a", "--parent=1"]
     ran = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, check=True)
     said = json.loads(ran.stdout)["error"]
     assert said.startswith(f"the Python package {package}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from apollo_tui.log.read import History
 from apollo_tui.paths import Home
 from apollo_tui.sandbox import Kind
 from tests.parsing import documents
-from tests.running import Reply, bash, core, ended, events, script, task_folder
-from tests.sandboxes import KINDS, require
+from tests.running import Reply, bash, core, end_core, ended, events, script, task_folder
+from tests.sandboxes import KINDS, processes, require, until
 
 
 def act(tool: str, **arguments: Any) -> Reply:
@@ -183,3 +184,26 @@ async def test_a_mounted_folder_can_be_read_and_not_written(
     assert "saved to paper.txt: 1 page" in ran.answers[0]
     assert "is in a mounted folder; save_path must be in the workspace" in ran.answers[1]
     assert [path.name for path in mounted.iterdir()] == ["paper.pdf"]
+
+
+async def test_a_core_that_is_killed_leaves_no_process_and_the_next_one_parses_again(
+    home: Home, tmp_path: Path
+) -> None:
+    task = Path(task_folder(tmp_path / "task"))
+    (task / "workspace" / "slow-8841.tex").write_text("x" * 500_000)
+    model = script(tmp_path / "model.jsonl", [act("parse_latex", file_path="slow-8841.tex")])
+    async with core(home) as client:
+        started = await client.run(task=str(task), model=model, sandbox="plain", unisolated=True)
+        rollout = str(started[0]["rollout"])
+        await until(lambda: bool(processes("slow-8841.tex")))
+        await end_core(home, signal.SIGKILL)
+        await until(lambda: not processes("slow-8841.tex"), seconds=4)
+    async with core(home):
+        row = await ended(home, rollout)
+    assert row.state == "finished"
+    finished = events(home, rollout, "action_finished")
+    assert [event["disposition"] for event in finished] == ["completed", "completed"]
+    text = home.rollout(rollout) / "workspace" / "slow-8841.tex.txt"
+    assert len(text.read_text()) > 500_000
+    names = sorted(path.name for path in text.parent.iterdir())
+    assert names == ["notes.txt", "slow-8841.tex", "slow-8841.tex.txt"]
