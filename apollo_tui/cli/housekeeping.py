@@ -23,6 +23,7 @@ from apollo_tui.log.states import FINAL_STATES
 
 PARTS = ("workspace", "spool", "tmp", "snapshots", "evaluations")
 """The folders of a rollout that `du` tells apart; what else there is counts as `other`."""
+_SANDBOX_EVENTS = ("sandbox_ready", "sandbox_removed")
 INSIDE = "/workspace"  # how an agent calls its workspace, and so do people who copy its paths
 
 
@@ -109,7 +110,8 @@ def _workspace(context: Context, history: History, row: RolloutRow) -> Path:
 def du_command(context: Context, as_json: bool) -> None:
     """Say what takes room: each rollout's files, and its share of the log.
 
-    A text that several rollouts share is counted in equal parts. `gc` and `rm` make room.
+    A text that several rollouts share is counted in equal parts. What the Docker engine keeps for
+    images and containers is not in it. `gc` and `rm` make room.
 
     \b
     Example:
@@ -296,6 +298,9 @@ def archive_command(context: Context, rollout: str, file: Path, as_json: bool) -
         row = history.find(rollout)
         if row.state in FINAL_STATES and any(history.payloads(row.id, ["files_removed"])):
             click.echo(f"{row.name} has no files any more; only its log is archived", err=True)
+        sandbox = [kind for _, kind, _ in history.payloads(row.id, _SANDBOX_EVENTS)]
+        if sandbox[-1:] == ["sandbox_ready"]:
+            click.echo(f"jobs that {row.name} left running may still write", err=True)
         told = archive(history, row, context.home.rollout(row.id), file.absolute())
     if as_json:
         print_json(

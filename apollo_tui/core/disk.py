@@ -114,11 +114,18 @@ class DiskWatch:
         self._held.clear()
         for lost in list(self._thrown_out):
             self._thrown_out.discard(lost)
-            recorder = Recorder(self._log, lost, await restore_progress(self._log, lost))
-            if recorder.progress.state not in FINAL_STATES:
-                await recorder.record(RolloutRecovered(rollout=lost))
-                await _pause(recorder, "the disk was full")
-                await self._take_up(recorder)
+            try:
+                await self._take_up_again(lost)
+            except DiskFull as error:
+                logger.error("rollout %s stands still: %s", lost, error.line)
+                self._thrown_out.add(lost)
+
+    async def _take_up_again(self, rollout: str) -> None:
+        recorder = Recorder(self._log, rollout, await restore_progress(self._log, rollout))
+        if recorder.progress.state not in FINAL_STATES:
+            await recorder.record(RolloutRecovered(rollout=rollout))
+            await _pause(recorder, "the disk was full")
+            await self._take_up(recorder)
 
     async def require_room(self, name: str) -> None:
         """Raises CommandRefused where a rollout that went on would be paused at once."""

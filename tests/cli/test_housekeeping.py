@@ -5,9 +5,11 @@ import json
 import os
 import sqlite3
 import stat
+import sys
 import tarfile
 from pathlib import Path
 
+import pexpect
 import pytest
 import zstandard
 
@@ -135,6 +137,22 @@ def test_rm_and_what_is_refused_after(
         assert refused.returncode == 1, command
         assert len(refused.stderr.splitlines()) == 1
     assert program("verify").returncode == 0
+
+
+def test_rm_asks_at_a_terminal(home: Home, filled: str) -> None:
+    def asked(answer: str) -> int | None:
+        rm = ["-m", "apollo_tui", "--home", str(home.path), "rm", filled]
+        child = pexpect.spawn(sys.executable, rm, timeout=20, encoding="utf-8")
+        child.expect("Delete all files of filled")
+        child.sendline(answer)
+        child.expect(pexpect.EOF)
+        child.close()
+        return child.exitstatus
+
+    assert asked("n") == 130
+    assert len(list(home.rollouts.iterdir())) == 1
+    assert asked("y") == 0
+    assert list(home.rollouts.iterdir()) == []
 
 
 def test_rm_refuses_a_running_rollout_and_a_stopped_one_cannot_go_on_after_it(
