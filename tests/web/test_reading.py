@@ -245,3 +245,19 @@ def test_finding_ignores_case() -> None:
     assert page.find("ONE") == [1, 2]
     assert page.find("STRASSE") == [3]
     assert page.find("four") == []
+
+
+fragments = st.sampled_from(
+    ["<p>", "</p>", "<a href='/x'>", "<a href='http://[x'>", "</a>", "<table><tr><td>", "</table>",
+     "<pre>", "</pre>", "<ul><li>", "<h1>", "<br>", "<base href='//o'>", "<title>", "<img alt='\n'>",
+     "\ue0001\ue001", "&#xE000;9&#xE001;", "&nbsp;", "<!--", "-->", "<script>", "\n\n", "  "]
+)  # fmt: skip
+
+
+@given(st.lists(fragments | st.text(max_size=20), max_size=40))
+def test_any_html_becomes_lines_and_links_that_stand_on_them(parts: list[str]) -> None:
+    page = convert(URL, "".join(parts))
+    assert all(len(line) <= LONGEST_LINE and "\n" not in line for line in page.lines)
+    assert all(1 <= link.line <= len(page.lines) for link in page.links)
+    assert all(link.href.startswith(("http://", "https://")) for link in page.links)
+    assert Page.model_validate_json(page.model_dump_json()) == page
