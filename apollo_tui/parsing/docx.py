@@ -14,8 +14,8 @@ from docx import Document
 from docx.oxml.ns import qn
 from docx.oxml.parser import parse_xml
 
-from apollo_tui.parsing import Parsed, Unreadable, counted
-from apollo_tui.parsing.office import require_archive, table
+from apollo_tui.parsing import Parsed, counted
+from apollo_tui.parsing.office import broken, require_archive, table
 
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -44,7 +44,7 @@ def docx_text(data: bytes) -> Parsed:
     except MemoryError:
         raise
     except Exception as error:  # whatever a broken package makes it stumble over
-        raise Unreadable(f"it is no DOCX file, or a broken one: {error}") from error
+        raise broken("DOCX", error) from error
     reader = _Reader(styles, body)
     blocks = ["@@ Page 1 @@", *reader.blocks(body)]
     for name, roots in beside:

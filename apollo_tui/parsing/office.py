@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 
+from lxml.etree import ErrorTypes, XMLSyntaxError
+
 from apollo_tui.parsing import Unreadable
 
 UNPACKED_AT_MOST = 200 << 20  # bytes
@@ -21,13 +23,21 @@ def require_archive(data: bytes, kind: str) -> None:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise Unreadable(f"it is no {kind} file, or a broken one: {error}") from error
+        raise broken(kind, error) from error
     size = sum(member.file_size for member in members)
     if size > UNPACKED_AT_MOST or len(members) > MEMBERS_AT_MOST:
         raise Unreadable(
             f"it unpacks to {size:,} bytes in {len(members):,} files; at most "
             f"{UNPACKED_AT_MOST:,} in {MEMBERS_AT_MOST:,} are read"
         )
+
+
+def broken(kind: str, error: Exception) -> Unreadable:
+    """What to say of a package that a library stumbled over. Raises MemoryError where the XML
+    library had no more: it calls that a fault of the text."""
+    if isinstance(error, XMLSyntaxError) and error.code == ErrorTypes.ERR_NO_MEMORY:
+        raise MemoryError from error
+    return Unreadable(f"it is no {kind} file, or a broken one: {error}")
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from pptx import Presentation
 from pptx.enum.shapes import MSO_SHAPE_TYPE
 
-from apollo_tui.parsing import Parsed, Unreadable, counted
-from apollo_tui.parsing.office import require_archive, table
+from apollo_tui.parsing import Parsed, counted
+from apollo_tui.parsing.office import broken, require_archive, table
 
 
 def pptx_text(data: bytes) -> Parsed:
@@ -21,7 +21,7 @@ def pptx_text(data: bytes) -> Parsed:
     except MemoryError:
         raise
     except Exception as error:  # whatever a broken package makes it stumble over
-        raise Unreadable(f"it is no PPTX file, or a broken one: {error}") from error
+        raise broken("PPTX", error) from error
     pictures = 0
     notes: list[str] = []
     texts: list[str] = []

@@ -108,7 +108,7 @@ async def test_a_bomb_costs_one_answer(folder: Path) -> None:
     (folder / "bomb.docx").write_bytes(packed.getvalue())
     assert (folder / "bomb.docx").stat().st_size < 1 << 20
     said = await why_not(folder, "docx", "bomb.docx")
-    assert "memory" in said or "broken" in said
+    assert said == "it takes more than 1,024 MiB of memory to read"
 
 
 async def test_what_hangs_is_given_up_and_what_is_cancelled_ends(folder: Path) -> None:
@@ -129,17 +129,17 @@ async def test_what_hangs_is_given_up_and_what_is_cancelled_ends(folder: Path) -
 
 
 async def test_the_event_loop_goes_on_meanwhile(folder: Path) -> None:
-    (folder / "a.pdf").write_bytes(documents.pdf(*["On learning " * 200] * 40))
+    (folder / "a.pdf").write_bytes(documents.pdf(*["On learning " * 200] * 100))
     longest, last, reading = (
         0.0,
         time.monotonic(),
         asyncio.create_task(read(folder, "pdf", "a.pdf")),
     )
     while not reading.done():
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
     assert (await reading).size.endswith("pages")
-    assert longest < 0.5
+    assert longest < 1
 
 
 @pytest.mark.parametrize(
