@@ -50,7 +50,8 @@ class _Converter(MarkdownConverter):
         href = self._where(el)
         if href is None:
             return text
-        self.found.append((" ".join(_MARK.sub("", text).split())[:_LINK_TEXT], href))
+        said = _MARK.sub("", text).strip() or str(el.get("title") or el.get("aria-label") or "")
+        self.found.append((" ".join(said.split())[:_LINK_TEXT], href))
         return f"\ue000{len(self.found)}\ue001{text}"
 
     def convert_img(self, el: Tag, text: str, parent_tags: set[str]) -> str:
@@ -106,7 +107,8 @@ def _lines_and_links(text: str, found: list[tuple[str, str]]) -> tuple[list[str]
     for line in text.split("\n") if text.strip() else ():
         plain, marks = _without_marks(line.rstrip())
         for start, piece in wrap(plain):
-            lines.append(piece.rstrip())
+            if piece.strip() or not lines or lines[-1]:  # one blank line is enough
+                lines.append(piece.rstrip())
             while marks and (marks[0][0] < start + len(piece) or start + len(piece) == len(plain)):
                 _, number = marks.pop(0)
                 if 0 < number <= len(found):  # a page may hold marks that are none of ours

@@ -152,19 +152,13 @@ def certificate(tmp_path: Path) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificate, and is not installed")
     made, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    asked = [
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=pinned.example",
-    ]
-    more = ["-addext", "subjectAltName=DNS:pinned.example", "-keyout", key, "-out", made]
-    subprocess.run(["openssl", *asked, *more], check=True, capture_output=True)
+    wanted = ["-subj", "/CN=pinned.example", "-addext", "subjectAltName=DNS:pinned.example"]
+    files = ["-keyout", str(key), "-out", str(made)]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *wanted, *files],
+        check=True,
+        capture_output=True,
+    )
     both = tmp_path / "both.pem"
     both.write_bytes(key.read_bytes() + made.read_bytes())
     return both

@@ -62,6 +62,13 @@ async def test_html_becomes_text_with_headings_code_tables_and_links() -> None:
         assert link.text.split()[0] in page.lines[link.line - 1]
 
 
+def test_a_link_without_text_is_named_by_its_title_and_leaves_one_blank_line() -> None:
+    html = "<p>a</p><p><a href='/p' title='Print'><i></i></a></p><p><a href='/q'></a></p><p>b</p>"
+    page = convert(URL, html)
+    assert page.lines == ("a", "", "b")
+    assert [(link.text, link.line) for link in page.links] == [("Print", 2), ("", 2)]
+
+
 def test_a_base_moves_links() -> None:
     page = convert(URL, '<base href="/other/"><a href="c">C</a>')
     assert page.links[0].href == "https://example.org/other/c"
