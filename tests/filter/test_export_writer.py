@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,63 @@ async def test_what_is_there_is_kept_unless_it_is_an_export_and_to_be_replaced(
     assert left(tmp_path) == {"out", "thesis"}
 
 
+def left_by_another_program(out: Path) -> None:
+    (out / "export.json").write_text('{"name": "not ours"}')
+    (out / "thesis.tex").write_text("years of work")
+
+
+def trained_into(out: Path) -> None:
+    (out / "model").mkdir()
+    (out / "model" / "weights").write_text("days of work")
+
+
+def a_folder_of_a_files_name(out: Path) -> None:
+    (out / "README.md").unlink()
+    (out / "README.md").mkdir()
+    (out / "README.md" / "notes").write_text("hours of work")
+
+
+def a_link(out: Path) -> None:
+    out.rename(out.with_name("real"))
+    out.symlink_to("real")
+
+
+@pytest.mark.parametrize(
+    ("become", "said"),
+    [
+        (left_by_another_program, "is no export"),
+        (trained_into, "holds what the export did not write: model; move it"),
+        (a_folder_of_a_files_name, r"did not write: README\.md;"),
+        (a_link, "is a link"),
+    ],
+)
+async def test_replacing_removes_nothing_but_an_export(
+    history: History, tmp_path: Path, become: Callable[[Path], None], said: str
+) -> None:
+    out = tmp_path / "out"
+    export(history, out, Turns())
+    become(out)
+    before = sorted(path for path in tmp_path.rglob("*") if "apollo.db" not in path.name)
+    with pytest.raises(UsageError, match=said):
+        export(history, out, replace=True)
+    assert sorted(path for path in tmp_path.rglob("*") if "apollo.db" not in path.name) == before
+
+
+async def test_what_comes_while_an_export_is_written_is_not_removed(
+    history: History, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    export(history, out, Turns())
+    with (
+        pytest.raises(UsageError, match="did not write: model"),
+        new_folder(out, replace=True) as partial,
+    ):
+        (partial / "chat.jsonl").write_text("")
+        trained_into(out)
+    assert (out / "model" / "weights").read_text() == "days of work"
+    assert left(tmp_path) == {"out"}
+
+
 @pytest.mark.parametrize("replaces", [False, True])
 async def test_an_interrupted_export_leaves_nothing(
     history: History, tmp_path: Path, replaces: bool
@@ -243,12 +300,16 @@ async def test_a_trainers_files_and_words_are_beside_the_rows(
     history: History, tmp_path: Path
 ) -> None:
     facts = export(history, tmp_path / "out", trainer="axolotl")
-    given = TRAINERS["axolotl"].files("chat")
+    given = TRAINERS["axolotl"].files("chat", "../out-model")
     assert given
     for name, text in given.items():
         assert (tmp_path / "out" / name).read_text() == text
     assert set(given) < set(facts.files)
-    assert TRAINERS["axolotl"].loading("chat") in (tmp_path / "out" / "README.md").read_text()
+    assert 'output_dir: "../out-model"\n' in given["axolotl.yaml"]
+    assert (
+        TRAINERS["axolotl"].loading("chat", "../out-model")
+        in (tmp_path / "out" / "README.md").read_text()
+    )
 
 
 async def test_only_reviewed_masks_what_nobody_read(history: History, tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def test_a_refusal_says_how_many_masked_replies_would_train(name: str) -> None:
 @pytest.mark.parametrize(("name", "format"), PAIRS)
 def test_how_to_train_names_what_is_there(name: str, format: str) -> None:
     trainer = TRAINERS[name]
-    said = trainer.loading(format)
-    files = trainer.files(format)
+    said = trainer.loading(format, "../out-model")
+    files = trainer.files(format, "../out-model")
     assert f"{format}.jsonl" in said + "".join(files.values())
     for file, text in files.items():
         assert text.endswith("\n")

@@ -9,11 +9,13 @@ from pydantic import Field, ValidationError
 
 from apollo_tui import __version__
 from apollo_tui.errors import ExportError
-from apollo_tui.filter.export.folder import FACTS_FILE
 from apollo_tui.filter.export.rows import Chosen, Written
 from apollo_tui.filter.export.source import Source
 from apollo_tui.filter.export.tally import Tally
 from apollo_tui.log.types import Value
+
+FACTS_FILE = "export.json"
+README_FILE = "README.md"
 
 
 class Facts(Value):

@@ -15,12 +15,13 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from apollo_tui.errors import ExportError, UsageError
+from apollo_tui.filter.export.facts import FACTS_FILE, README_FILE, read_facts
 
-FACTS_FILE = "export.json"
+NAMED = 5  # of what stands in the way
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -40,6 +41,7 @@ def new_folder(target: Path, *, replace: bool) -> Iterator[Path]:
         lock = _lock(partial)
         yield partial
         _sync_folder(partial)
+        refuse_existing(target, replace=replace)  # someone may have put a file there meanwhile
         _put_in_place(partial, target, replace=replace)
         _sync_folder(target.parent)
     except OSError as error:
@@ -51,13 +53,38 @@ def new_folder(target: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def refuse_existing(target: Path, *, replace: bool) -> None:
-    """Raises UsageError when something is there that is not to be replaced."""
+    """Raises UsageError when something is there that is not to be replaced: all but an earlier export
+    that holds nothing else, because replacing removes what is there."""
     if not os.path.lexists(target):
         return
-    if not (target.is_dir() and (target / FACTS_FILE).is_file()):
-        raise UsageError(f"{target} is there already and is no export; name a new folder")
+    if target.is_symlink():
+        raise UsageError(f"{target} is a link; name the folder it leads to, or a new one")
+    try:
+        written = {FACTS_FILE, README_FILE, *read_facts(target).files}
+    except ExportError as error:
+        raise UsageError(
+            f"{target} is there already and is no export; name a new folder"
+        ) from error
     if not replace:
         raise UsageError(f"{target} is an earlier export; name a new folder, or write --replace")
+    try:
+        others = sorted(
+            one.name
+            for one in os.scandir(target)
+            if one.name not in written or one.is_dir(follow_symlinks=False)
+        )
+    except OSError as error:
+        raise UsageError(f"cannot read {target}: {error.strerror}; name a new folder") from error
+    if others:
+        raise UsageError(
+            f"{target} holds what the export did not write: {_some(others)}; move it elsewhere, or "
+            "name a new folder"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _remove_abandoned(target: Path) -> None:

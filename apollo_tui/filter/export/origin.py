@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from apollo_tui.errors import ExportError, UnknownName, UsageError
-from apollo_tui.filter.export.facts import read_facts
-from apollo_tui.filter.export.folder import FACTS_FILE
+from apollo_tui.filter.export.facts import FACTS_FILE, read_facts
 from apollo_tui.filter.export.rows import read_row
 from apollo_tui.filter.export.source import FilteredRollout, Source
 from apollo_tui.filter.verdicts import Verdict, standing_mark

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 from apollo_tui.errors import ExportError, UsageError
 from apollo_tui.filter.export import Format, OneFileEach, Row, Sized
-from apollo_tui.filter.export.facts import Facts, facts_of
-from apollo_tui.filter.export.folder import FACTS_FILE, new_folder, refuse_existing
+from apollo_tui.filter.export.facts import FACTS_FILE, README_FILE, Facts, facts_of
+from apollo_tui.filter.export.folder import new_folder, refuse_existing
 from apollo_tui.filter.export.parquet import need_parquet, write_parquet
 from apollo_tui.filter.export.readme import readme
 from apollo_tui.filter.export.rows import Chosen, Rows, Written
@@ -29,7 +29,6 @@ from apollo_tui.filter.export.source import Source
 from apollo_tui.filter.export.tally import Tally
 from apollo_tui.filter.export.trainers.trainer import Trainer
 
-README_FILE = "README.md"
 NO_PAIRS = "no reply was rewritten, none was retried, and no two of these rollouts are forks"
 
 
@@ -156,14 +155,15 @@ def _write_beside(
     partial: Path, facts: Facts, order: Order, trainer: Trainer | None, written: Written
 ) -> Facts:
     """Everything but the rows; the facts are complete then."""
-    texts = {} if trainer is None else dict(trainer.files(facts.format))
+    model = f"../{order.target.absolute().name}-model"
+    texts = {} if trainer is None else dict(trainer.files(facts.format, model))
     if order.parquet:
         write_parquet(partial / written.file, partial / f"{facts.format}.parquet")
     for name, text in texts.items():
         (partial / name).write_text(text, encoding="utf-8")
     names = {README_FILE, *(path.name for path in partial.iterdir())}
     facts = facts.model_copy(update={"files": tuple(sorted(names))})
-    loading = None if trainer is None else trainer.loading(facts.format)
+    loading = None if trainer is None else trainer.loading(facts.format, model)
     (partial / README_FILE).write_text(readme(facts, loading), encoding="utf-8")
     (partial / FACTS_FILE).write_text(
         json.dumps(facts.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n",

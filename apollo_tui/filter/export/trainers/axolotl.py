@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -40,7 +41,6 @@ _REST = f"""\
 # A row that is longer is an error; it is neither dropped nor cut.
 excess_length_strategy: raise
 sequence_len: {LONGEST}
-output_dir: model
 # Yours to choose:
 micro_batch_size: 1
 gradient_accumulation_steps: 8
@@ -62,10 +62,11 @@ class Axolotl(Trainer):
             return row | {"attention_mask": [1] * len(row["input_ids"])}
         return row
 
-    def files(self, format: str) -> dict[str, str]:
-        return {"axolotl.yaml": (_CHAT if format == "chat" else _TOKENS) + _REST}
+    def files(self, format: str, model: str) -> dict[str, str]:
+        rows = _CHAT if format == "chat" else _TOKENS
+        return {"axolotl.yaml": f"{rows}output_dir: {json.dumps(model)}\n{_REST}"}
 
-    def loading(self, format: str) -> str:
+    def loading(self, format: str, model: str) -> str:
         return (
             "```\naxolotl train axolotl.yaml --base-model MODEL\n```\n\n"
             "`axolotl.yaml` beside the rows says what trains; add to it what you train with, and keep "

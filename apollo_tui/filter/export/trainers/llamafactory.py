@@ -13,7 +13,6 @@ from apollo_tui.filter.export.trainers.trainer import LONGEST, Trainer, shim, th
 
 _CHAT = f"""\
 train_dataset: dataset.yaml
-output_dir: model
 # A longer row is cut without a word: keep this above the longest.
 cutoff_len: {LONGEST}
 # Yours to choose; the template must be the model's.
@@ -34,7 +33,6 @@ finetuning_type: full
 # Some name must be here; what is read is tokenized_path.
 dataset: rollouts
 tokenized_path: tokenized
-output_dir: model
 # Yours to choose; the template must be the model's.
 template: empty
 per_device_train_batch_size: 1
@@ -59,12 +57,13 @@ class LlamaFactory(Trainer):
             "messages": [_message(message) for message in row["messages"]],
         }
 
-    def files(self, format: str) -> dict[str, str]:
+    def files(self, format: str, model: str) -> dict[str, str]:
+        into = f"output_dir: {json.dumps(model)}\n"
         if format == "tokens":
-            return {"llamafactory.yaml": _TOKENS, **shim("llamafactory_tokens.py")}
-        return {"llamafactory.yaml": _CHAT, "dataset.yaml": _DATASET}
+            return {"llamafactory.yaml": into + _TOKENS, **shim("llamafactory_tokens.py")}
+        return {"llamafactory.yaml": into + _CHAT, "dataset.yaml": _DATASET}
 
-    def loading(self, format: str) -> str:
+    def loading(self, format: str, model: str) -> str:
         if format == "tokens":
             return (
                 "```\npython llamafactory_tokens.py tokens.jsonl tokenized\n"

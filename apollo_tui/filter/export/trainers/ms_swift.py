@@ -3,6 +3,7 @@ message's text, and no two turns of one side in a row, such as advice straight a
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -26,10 +27,11 @@ class MsSwift(Trainer):
             return None
         return row | {"messages": [_message(message) for message in messages]}
 
-    def loading(self, format: str) -> str:
+    def loading(self, format: str, model: str) -> str:
         return (
             "```\nswift sft --model MODEL --dataset chat.jsonl --template_backend swift "
-            f"--loss_scale default --strict true --max_length {LONGEST}\n```\n\n"
+            f"--loss_scale default --strict true --max_length {LONGEST} "
+            f"--output_dir {shlex.quote(model)}\n```\n\n"
             "Keep `--template_backend swift`: with `jinja` ms-swift trains everything, the prompts too. "
             "Keep `--strict true`: without it rows that are too long, or wrong, vanish. Thinking is "
             "written into the text as Qwen writes it, `<think>…</think>`.\n"

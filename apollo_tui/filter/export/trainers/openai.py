@@ -52,10 +52,10 @@ class OpenAI(Trainer):
             made["tool_calls"] = [_call(call) for call in calls]
         return made
 
-    def files(self, format: str) -> dict[str, str]:
+    def files(self, format: str, model: str) -> dict[str, str]:
         return shim("openai_rows.py")
 
-    def loading(self, format: str) -> str:
+    def loading(self, format: str, model: str) -> str:
         method = ', method={"type": "dpo"}' if format == "preferences" else ""
         return (
             f"```\npython openai_rows.py {format}.jsonl upload.jsonl\n```\n\n"

@@ -23,10 +23,10 @@ class Slime(Trainer):
         tokens = {name: row[name] for name in ("input_ids", "labels")}
         return {"prompt": "", "metadata": tokens, "meta": row["meta"]}
 
-    def files(self, format: str) -> dict[str, str]:
+    def files(self, format: str, model: str) -> dict[str, str]:
         return shim("slime_tokens.py") if format == "tokens" else {}
 
-    def loading(self, format: str) -> str:
+    def loading(self, format: str, model: str) -> str:
         if format == "tokens":
             return (
                 "Put this folder on the `PYTHONPATH` of the Ray job, and to slime's arguments for your "

@@ -45,14 +45,15 @@ class Trainer(ABC):
         given row is not changed."""
         return row
 
-    def files(self, format: str) -> dict[str, str]:
-        """Files to put beside the rows: their names and texts. Raises ExportError when a file that
-        ships with the program is missing."""
+    def files(self, format: str, model: str) -> dict[str, str]:
+        """Files to put beside the rows: their names and texts. `model` is where the trained model goes,
+        seen from the rows' folder: outside of it, because replacing an export removes that folder.
+        Raises ExportError when a file that ships with the program is missing."""
         return {}
 
     @abstractmethod
-    def loading(self, format: str) -> str:
-        """Markdown: how to train on this export, from inside its folder."""
+    def loading(self, format: str, model: str) -> str:
+        """Markdown: how to train on this export, from inside its folder, into `model`."""
 
 
 def shim(file: str) -> dict[str, str]:

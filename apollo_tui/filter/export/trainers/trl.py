@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from trl import {trainer}Config, {trainer}Trainer
 rows = load_dataset("json", data_files="{format}.jsonl", split="train")
 trainer = {trainer}Trainer(
     model="MODEL",
-    args={trainer}Config(output_dir="model", max_length=None),
+    args={trainer}Config(output_dir={model}, max_length=None),
     train_dataset=rows,
 )
 trainer.train()
@@ -33,7 +34,7 @@ class Trl(Trainer):
         "chat": "TRL's stock SFT would train {masked}all that the model was sent"
     }
 
-    def loading(self, format: str) -> str:
+    def loading(self, format: str, model: str) -> str:
         trainer = "DPO" if format == "preferences" else "SFT"
-        text = _TRAIN.format(trainer=trainer, format=format)
+        text = _TRAIN.format(trainer=trainer, format=format, model=json.dumps(model))
         return text + _SAME_TOKENIZER if format == "tokens" else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -16,15 +17,16 @@ class Verl(Trainer):
         "adds to tool calls",
     }
 
-    def files(self, format: str) -> dict[str, str]:
+    def files(self, format: str, model: str) -> dict[str, str]:
         return shim("verl_tokens.py")
 
-    def loading(self, format: str) -> str:
+    def loading(self, format: str, model: str) -> str:
         return (
             "```\ntorchrun --standalone --nproc_per_node=GPUS -m verl.trainer.sft_trainer "
             "model.path=MODEL data.train_files=tokens.jsonl "
             "data.custom_cls.path=verl_tokens.py data.custom_cls.name=TokensDataset "
-            f"data.max_length={LONGEST} data.max_token_len_per_gpu={LONGEST}\n```\n\n"
+            f"data.max_length={LONGEST} data.max_token_len_per_gpu={LONGEST} "
+            f"trainer.default_local_dir={shlex.quote(model)}\n```\n\n"
             "A row longer than `data.max_length` is an error that names it. `MODEL` must have the "
             "tokenizer that the tokens were made with.\n"
         )
