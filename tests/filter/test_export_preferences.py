@@ -204,6 +204,16 @@ async def test_with_reviewed_only_the_better_reply_must_have_been_read(database:
     assert left_out == {"pairs whose better reply no person has looked at": 1}
 
 
+async def test_with_reviewed_only_an_unsure_better_reply_was_looked_at(database: Path) -> None:
+    made = Reworked()
+    step = made.bash("rm -r data")
+    made.rewrite(step, "du -sh data")
+    made.mark(step, "unsure")
+    rows, left_out = await pairs(database, made, reviewed_only=True)
+    assert rows == []
+    assert left_out == {"pairs whose better reply a person put aside as unsure": 1}
+
+
 def forks(first: float | None, second: float | None) -> tuple[Reworked, Reworked]:
     """A rollout and its fork, which part after two steps."""
     both = []
@@ -265,6 +275,30 @@ async def test_a_forks_better_reply_that_a_person_rejected_gives_no_pair(databas
     rows, left_out = await pairs(database, trunk, forks(60.0, 10.0)[1])
     assert rows == []
     assert left_out == {"pairs whose better reply a person rejected": 1}
+
+
+@pytest.mark.parametrize("scores", [(10.0, 60.0), (60.0, 10.0)])
+@pytest.mark.parametrize("accepted", ["trunk", "branch"])
+async def test_a_forks_reply_that_a_person_accepted_is_never_rejected(
+    database: Path, scores: tuple[float, float], accepted: str
+) -> None:
+    """Whichever of the two is read first. An accepted better reply is a pair as ever."""
+    scored = dict(zip(("trunk", "branch"), scores, strict=True))
+    both = {}
+    for name, score in scored.items():
+        made = Reworked()
+        for one in ("ls", "cat a", f"{name} it"):
+            made.bash(one)
+        if name == accepted:
+            made.mark(3, "accept")
+        both[name] = made.end(score)
+    trunk = both["trunk"].called("trunk")
+    rows, left_out = await pairs(database, trunk, both["branch"].called("branch", "trunk", 2))
+    if scored[accepted] == min(scores):
+        assert (rows, left_out) == ([], {"forks of a reply that a person accepted": 1})
+    else:
+        assert [replies(row)[0] for row in rows] == [f"{accepted} it"]
+        assert left_out == {}
 
 
 async def test_rollouts_that_are_no_forks_of_one_another_are_not_compared(database: Path) -> None:

@@ -321,6 +321,23 @@ async def test_only_reviewed_masks_what_nobody_read(history: History, tmp_path: 
     )
 
 
+async def test_only_reviewed_says_unsure_of_what_a_person_put_aside(tmp_path: Path) -> None:
+    made = rollout()
+    made.mark(3, "unsure")
+    made.mark(4, "reviewed")
+    await write(tmp_path / "apollo.db", made)
+    history = History(tmp_path / "apollo.db")
+    try:
+        facts = export(history, tmp_path / "out", reviewed_only=True)
+        (found,) = Source(history, history.filter_run(RUN), reviewed_only=True).rollouts()
+    finally:
+        history.close()
+    assert (facts.kept, facts.unread) == (2, 0)
+    assert facts.masked == {"human": 1, "unread": 2, "unsure": 1}
+    assert found.verdicts.of(3, 1).why == "put aside as unsure by ana"
+    assert found.verdicts.of(5, 1).why == "no person has looked at it"
+
+
 async def test_turns_say_their_size_before_they_are_written(
     history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

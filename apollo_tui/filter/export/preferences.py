@@ -19,7 +19,7 @@ from functools import cached_property
 
 from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.chat_messages import ChatMessage
-from apollo_tui.filter.export.source import FilteredRollout, approves
+from apollo_tui.filter.export.source import FilteredRollout
 from apollo_tui.filter.mask import TurnMask
 from apollo_tui.filter.samples import Sample
 from apollo_tui.filter.verdicts import FIRM_RULES, standing_mark
@@ -191,17 +191,17 @@ class _Pairs:
         if asked is None:
             self.rollout.left_out("forks that never replied differently to one prompt")
             return
-        if mine > others:
-            better, chosen = self, asked
-            worse, rejected = other.rollout, other.asked[asked.digest]
-        else:
-            better, chosen = _Pairs(other.rollout), other.asked[asked.digest]
-            worse, rejected = self.rollout, asked
+        better, chosen = self, asked
+        worse, rejected = _Pairs(other.rollout), other.asked[asked.digest]
+        if mine < others:
+            better, chosen, worse, rejected = worse, rejected, better, chosen
         why = better._why_not(chosen.step)
         if why:
             self._tell(why)
+        elif worse._accepted(rejected.step):
+            self.rollout.left_out("forks of a reply that a person accepted")
         else:
-            yield better._over_a_fork(chosen, worse, rejected.step)
+            yield better._over_a_fork(chosen, worse.rollout, rejected.step)
 
     def _over_a_fork(self, asked: _Asked, worse: FilteredRollout, rejected: Step) -> Row:
         refs = (asked.step.message_ref, rejected.message_ref)
@@ -258,8 +258,8 @@ class _Pairs:
             mark = standing_mark(self.marks.get(key, ()))
             if mark is not None and mark.mark == "reject":
                 return "a person rejected"
-            if self.rollout.reviewed_only and not approves(self.marks.get(key, ())):
-                return "no person has looked at"
+            if self.rollout.reviewed_only and (mark is None or mark.mark == "unsure"):
+                return "no person has looked at" if mark is None else "a person put aside as unsure"
             verdict = self.rollout.verdicts.of(*key)
             # That a person or a hint stands behind a reply makes it no worse than the other one.
             if not verdict.keep and verdict.rule not in FIRM_RULES:
@@ -267,9 +267,8 @@ class _Pairs:
         return ""
 
     def _accepted(self, step: Step) -> bool:
-        marks = self.rollout.marks()
         standing = (
-            standing_mark(marks.get((step.number, one.ordinal), ())) for one in step.actions
+            standing_mark(self.marks.get((step.number, one.ordinal), ())) for one in step.actions
         )
         return any(mark is not None and mark.mark == "accept" for mark in standing)
 

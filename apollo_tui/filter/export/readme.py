@@ -99,7 +99,8 @@ def _choice(facts: Facts) -> str:
         )
     if facts.reviewed_only:
         said.append(
-            "Only what a person accepted or reviewed trains; the rest is masked as `unread`."
+            "Only what a person accepted or reviewed trains; the rest is masked as `unread`, or as "
+            "`unsure` where a person put it aside."
         )
     return "\n\n".join(said)
 

@@ -194,22 +194,22 @@ class Source:
         )
 
 
-def approves(made: Sequence[MarkMade]) -> bool:
-    """Whether a person has read an action, and neither rejected it nor put it aside as unsure."""
-    mark = standing_mark(made)
-    return mark is not None and mark.mark in ("accept", "reviewed")
-
-
 def only_reviewed(verdicts: Verdicts, trajectory: Trajectory) -> Verdicts:
-    """The same verdicts, with every action masked that no person accepted or reviewed."""
-    approved = {key for key, made in trajectory.marks if approves(made)}
+    """The same verdicts, with every action masked that no person accepted or reviewed: as `unsure`
+    where a person put it aside, else as `unread`."""
+    marks = {key: standing_mark(made) for key, made in trajectory.marks}
     decided = dict(verdicts.decided)
     for segment in trajectory.segments:
         for step in segment.steps:
             for action in step.actions:
                 key = (action.step, action.ordinal)
-                if key not in approved and verdicts.keeps(*key):
-                    decided[key] = Verdict(
-                        *key, False, "rule", "unread", "no person has looked at it"
-                    )
+                mark = marks.get(key)
+                if not verdicts.keeps(*key) or (mark and mark.mark in ("accept", "reviewed")):
+                    continue
+                rule, why = (
+                    ("unsure", f"put aside as unsure by {mark.annotator or 'someone'}")
+                    if mark
+                    else ("unread", "no person has looked at it")
+                )
+                decided[key] = Verdict(*key, False, "rule", rule, why)
     return replace(verdicts, decided=decided)
