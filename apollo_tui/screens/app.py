@@ -31,6 +31,8 @@ from apollo_tui.screens.themes import DAY, NIGHT, THEMES
 
 REPAINT = 0.1
 """Seconds between repaints for what comes from the core: at most ten a second."""
+NEWS = 4
+"""Keys after which a mark is no longer said in the footer; undo still takes it back."""
 
 
 class ApolloApp(App[int]):
@@ -74,6 +76,7 @@ class ApolloApp(App[int]):
         self.drafts: dict[tuple[str, str], str] = {}
         self.error = ""  # one line, until the next key
         self.said = ""  # one line about the last act, until the next key
+        self._keys_since_act = 0
         # What there is to say about the core; "" when all is well.
         self.core = "" if connect else "no core, reading history"
         self.core_gone = not connect
@@ -129,9 +132,11 @@ class ApolloApp(App[int]):
         self.history.close()
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Key) and (self.error or self.said):
-            self.error = self.said = ""
-            self._footer()
+        if isinstance(event, events.Key) and not event.is_forwarded:  # it may bubble up once more
+            self._keys_since_act += 1
+            if self.error or self.said or self._keys_since_act == NEWS:
+                self.error = self.said = ""
+                self._footer()
         await super().on_event(event)
 
     def action_detach(self) -> None:
@@ -146,7 +151,10 @@ class ApolloApp(App[int]):
 
         names = {"escape": "esc", "enter": "enter", "pagedown": "pgdn", "pageup": "pgup"}
         *modifiers, key = binding.key.split("+") if len(binding.key) > 1 else [binding.key]
-        return "+".join([*modifiers, names.get(key) or format_key(key)])
+        shown = names.get(key) or format_key(key)
+        if self.glyphs.ascii and not shown.isascii():
+            shown = key  # left, up: no arrows
+        return "+".join([*modifiers, shown])
 
     def action_help(self) -> None:
         from apollo_tui.screens.help import HelpScreen
@@ -229,9 +237,19 @@ class ApolloApp(App[int]):
 
     def send_marks(self, requests: Iterable[Request]) -> None:
         """Send marks on their way; they are shown at once."""
+        self._keys_since_act = 0
         for request in requests:
             self._send_marks(request)
         self._marks_changed()
+
+    @property
+    def act_is_old(self) -> bool:
+        """Whether so much was done since the last mark that the footer has better to say."""
+        return self._keys_since_act >= NEWS
+
+    def forget_act(self) -> None:
+        """Another screen is shown: the last mark is no news there."""
+        self._keys_since_act = NEWS
 
     def _send_marks(self, request: Request) -> None:
         async def send(client: Client) -> None:
@@ -298,26 +316,28 @@ class ApolloApp(App[int]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action of the screen, then what concerns the whole program."""
-        told: set[str] = set()
+        found: dict[str, Binding] = {}
         for active in screen.active_bindings.values():
             binding = active.binding
             ours = active.node is screen and binding.id is not None and binding.show
-            if ours and binding.action not in told | {"app.command_palette"}:
-                told.add(binding.action)
-                yield SystemCommand(
-                    f"{binding.description:<22}{self.get_key_display(binding)}",
-                    "",
-                    lambda action=binding.action: self.run_worker(
-                        screen.run_action(action), exit_on_error=True
-                    ),
-                )
+            if ours and binding.action != "app.command_palette":
+                found.setdefault(binding.action, binding)
+        longest = max((len(binding.description) for binding in found.values()), default=0)
+        for action, binding in found.items():
+            yield SystemCommand(
+                f"{binding.description:<{longest + 3}}{self.get_key_display(binding)}",
+                "",
+                lambda action=action: self.run_worker(
+                    screen.run_action(action), exit_on_error=True
+                ),
+            )
         if self.theme == DAY.name:
-            yield SystemCommand("apollo-night", "", self.action_night)
+            yield SystemCommand(f"theme: {NIGHT.name}", "", self.action_night)
         else:
-            yield SystemCommand("apollo-day", "", self.action_day)
+            yield SystemCommand(f"theme: {DAY.name}", "", self.action_day)
         if self.core_gone:
             yield SystemCommand("start the core", "", self.action_start_core)
-        if "app.detach" not in told:
+        if "app.detach" not in found:
             yield SystemCommand("detach", "", self.action_detach)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import shlex
 import signal
@@ -33,8 +34,27 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
+    """What was written. `kept` actions are in the samples; nobody looked at `unread` of them."""
+
     folder: Path
     rows: int
+    kept: int
+    unread: int
+
+
+def forms() -> list[str]:
+    """The names of what can be written. It brings the filter with it."""
+    from apollo_tui.filter.export.formats import FORMATS
+
+    return list(FORMATS)
+
+
+def proposed(home: Home, name: str) -> str:
+    """What to export when nothing else is said: the first folder of this name that is not there."""
+    folder = home.path / "exports" / name.replace("/", "-")
+    tried = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
+    free = folder if not folder.exists() else next(one for one in tried if not one.exists())
+    return f"chat {shlex.quote(str(free))}"
 
 
 def read_wanted(text: str) -> Wanted:
@@ -88,12 +108,12 @@ class Exporting:
         try:
             if self._cancelled:  # while it was being started there was nothing to signal
                 self.cancel()
-            rows, said = await self._listen(process)
+            exported, said = await self._listen(process)
             code = await process.wait()
         finally:
             await _end(process)
-        if code == 0 and rows is not None:
-            return Exported(self._folder, rows)
+        if code == 0 and exported is not None:
+            return exported
         if self._cancelled:
             return None
         raise ExportError(said or f"the export ended with code {code} and said nothing")
@@ -105,20 +125,20 @@ class Exporting:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT)
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> tuple[int | None, str]:
-        """How many rows it says it wrote, and the last it said that is no progress."""
+    async def _listen(self, process: asyncio.subprocess.Process) -> tuple[Exported | None, str]:
+        """What it says it wrote, and the last it said that is no progress."""
         assert process.stdout is not None
-        rows, said = None, ""
+        exported, said = None, ""
         while line := await process.stdout.readline():
             text = line.decode(errors="replace").strip()
             match _fact(text):
-                case {"export": {"rows": int(written)}}:
-                    rows = written
+                case {"export": {"rows": int(rows), "kept": int(kept), "unread": int(unread)}}:
+                    exported = Exported(self._folder, rows, kept, unread)
                 case {"done": int(done), "total": int(total)}:
                     self._told(done, total)
                 case None if text:
                     said = text.removeprefix("apollo-tui: ")
-        return rows, said
+        return exported, said
 
 
 def _fact(line: str) -> dict[str, Any] | None:

@@ -87,7 +87,7 @@ ASCII = Glyphs(
     decides=">",
     nothing="-",
     block="#",
-    densities="4321",
+    densities="+x~.",  # the marks' own signs
 )
 
 

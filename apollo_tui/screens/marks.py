@@ -74,8 +74,10 @@ class Marks:
     def mark(
         self, rollout: str, entries: Sequence[Entry], mark: Mark, to: str = "-"
     ) -> list[Request]:
-        """Mark actions; returns what to send. `to` joins the ends of a range in words."""
+        """Mark actions; returns what to send: nothing when all of them have exactly this mark.
+        `to` joins the ends of a range in words."""
         entries = [self.seen(rollout, entry) for entry in entries if entry.kind == "action"]
+        entries = [entry for entry in entries if self._own(entry) != mark]
         if not entries:
             return []
         before = tuple(self._own(entry) for entry in entries)

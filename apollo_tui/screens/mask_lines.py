@@ -14,6 +14,7 @@ from typing import Any, Literal
 from apollo_tui.screens.format import clean_lines, count, cut_tool, fit, width, wrap
 from apollo_tui.screens.line import Line, Span, fitted
 from apollo_tui.screens.lines import View
+from apollo_tui.screens.observed import Told, readable, telling
 
 Tint = Literal["read", "unread", "masked", "context"]
 
@@ -52,15 +53,20 @@ class TextLine:
 
 
 def message_lines(
-    message: dict[str, Any], masked: ReplyMask, view: View, *, whole: bool = False
+    message: dict[str, Any],
+    masked: ReplyMask,
+    view: View,
+    *,
+    whole: bool = False,
+    told: Told | None = None,
 ) -> list[TextLine]:
-    """Every line is `view.width` cells. `whole` shows more of an observation. Raises ValueError when
-    this is no message of the log."""
+    """Every line is `view.width` cells. `whole` shows more of an observation, of which the log says
+    what is `told`. Raises ValueError when this is no message of the log."""
     match message.get("role"):
         case "assistant":
             return _reply(message, masked, view)
         case "tool":
-            return _observation(message, view, TAIL if whole else 1)
+            return _unfolded(message, view) if whole else _observation(message, view, told)
         case "user":
             return _told(message, view)
         case "system":
@@ -205,24 +211,37 @@ def _chopped(text: str, view: View) -> list[str]:
 # --- context -----------------------------------------------------------------------------------
 
 
-def _observation(message: dict[str, Any], view: View, most: int) -> list[TextLine]:
+def _observation(message: dict[str, Any], view: View, told: Told | None) -> list[TextLine]:
+    """The line of an observation that tells most."""
+    if told is None or not told.summary:
+        told = telling(str(message.get("text", "")), ascii_only=view.glyphs.ascii)
+    return _observed(message, [view.clean(told.summary) or "nothing"], told.lines, view)
+
+
+def _unfolded(message: dict[str, Any], view: View) -> list[TextLine]:
     """The end of an observation: that is where it says how it went."""
-    rows = clean_lines(str(message.get("text", "")).rstrip(), ascii_only=view.glyphs.ascii)
-    rows = [row for row in rows if row.strip()]
+    rows = readable(str(message.get("text", "")), ascii_only=view.glyphs.ascii)
+    room = max(8, _room(view) - width(_lines_in_all(len(rows), view)))
+    shown = [piece for row in rows[-TAIL:] for piece in wrap(row[-TAIL * room :], room)][-TAIL:]
+    return _observed(message, shown or ["nothing"], len(rows) if len(rows) > TAIL else 0, view)
+
+
+def _observed(
+    message: dict[str, Any], shown: Sequence[str], in_all: int, view: View
+) -> list[TextLine]:
     style = "error" if message.get("error") else "dim"
-    more = f" {view.glyphs.cut} {count(len(rows))} lines" if len(rows) > most else ""
-    if most > 1:
-        room = max(8, _room(view) - width(more))
-        shown = [piece for row in rows[-most:] for piece in wrap(row[-most * room :], room)][-most:]
-    else:
-        shown = rows[-1:]
     lines = []
-    for y, row in enumerate(shown or ["nothing"]):
-        ending = more if y == len(shown) - 1 else ""
+    for y, row in enumerate(shown):
+        last = y == len(shown) - 1
+        ending = _lines_in_all(in_all, view) if last and in_all > 1 else ""
         text = wrap(row, max(8, _room(view) - width(ending)), 1, view.glyphs.cut)[0] + ending
         label = Span("" if y else "observation", "faint")
         lines.append(TextLine(_line(label, Span(" "), Span(text, style), view)))
     return lines
+
+
+def _lines_in_all(many: int, view: View) -> str:
+    return f" {view.glyphs.cut} {count(many)} lines"
 
 
 def _told(message: dict[str, Any], view: View) -> list[TextLine]:

@@ -43,8 +43,8 @@ class ReviewScreen(SupervisingScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "step(1)", "next action", id="next-step"),
         Binding("k,up", "step(-1)", "previous action", id="previous-step"),
-        Binding("J", "landmark(1)", "next that something is said of", id="next-landmark"),
-        Binding("K", "landmark(-1)", "previous of them", id="previous-landmark"),
+        Binding("J", "landmark(1)", "next landmark", id="next-landmark"),
+        Binding("K", "landmark(-1)", "previous landmark", id="previous-landmark"),
         Binding("space,R", "mark('reviewed')", "read, nothing to say", id="reviewed"),
         Binding("v", "range", "range", id="range"),
         Binding("enter", "confirm", "open at this step", id="confirm"),
@@ -175,7 +175,7 @@ class ReviewScreen(SupervisingScreen):
         """Put the cursor on an action, now or when there is a board."""
         self._at = place
         if self.state is not None and place is not None:
-            self.state.open(place)
+            self.state.go(place)
 
     def read(self, rollouts: Collection[str] | None) -> None:
         if not self._ready or (rollouts is not None and self.reviewed not in rollouts):
@@ -242,7 +242,7 @@ class ReviewScreen(SupervisingScreen):
             self.state = state = ReviewState(board, app.annotator, hide_judge=hide)
             self._overlay(state)
             if self._at is not None:
-                state.open(self._at)
+                state.go(self._at)
             if chosen.complaint:
                 app.complain(chosen.complaint)
         else:
@@ -304,14 +304,14 @@ class ReviewScreen(SupervisingScreen):
         super().action_undo()
         undone = self.apollo.marks.undone
         if self.state is not None and undone and not self.apollo.error:
-            self.state.open(undone[-1].places[0])
+            self.state.go(undone[-1].places[0])
             self._moved()
 
     def action_redo(self) -> None:
         super().action_redo()
         last = self.apollo.marks.last
         if self.state is not None and last is not None and not self.apollo.error:
-            self.state.open(last.places[-1])
+            self.state.go(last.places[-1])
             self._moved()
 
     def reason_codes(self) -> tuple[str, ...]:
@@ -378,7 +378,10 @@ class ReviewScreen(SupervisingScreen):
         verb = words.get(asked.kind, "read, nothing to say of")
         span = f"{chosen[0][0]}{glyphs.to}{chosen[-1][0]}" if len(chosen) > 1 else f"{chosen[0][0]}"
         ask = [Span(f"{sign.text} {verb} {span}?", f"{sign.style} bold")]
-        ask.append(Span(f"  {actions_count(len(chosen))}", "dim"))
+        said = actions_count(len(chosen))
+        if decided := sum(map(state.decided, chosen)):
+            said += f", {decided} already decided"
+        ask.append(Span(f"  {said}", "dim"))
         question.show([question_line(ask, [("enter", "mark"), ("esc", "cancel")], self.size.width)])
 
     def hints(self) -> tuple[list[Hint], list[Hint]]:
@@ -393,7 +396,6 @@ class ReviewScreen(SupervisingScreen):
         turn = [("tab", "queue" if self._reading_text else "text")] if self._narrow else []
         return [
             *marking,
-            *turn,
             ("r", "reason"),
             (".", "repeat"),
             ("u", "undo"),
@@ -403,7 +405,7 @@ class ReviewScreen(SupervisingScreen):
             ("J K", "landmark"),
             ("E", "export"),
             (":", "commands"),
-        ], [("?", "help"), ("q", "back")]
+        ], [*turn, ("?", "help"), ("q", "back")]
 
     def going_on(self) -> list[Span]:
         return self._export_line.going_on()
@@ -465,11 +467,7 @@ class ReviewScreen(SupervisingScreen):
         state = self.state
         if state is None:
             return
-        order = state.reorder()
-        said = f"unread {ORDER_NAMES[order]}"
-        if order == "disagreement" and state.board.judge is None:
-            said = "no judge has spoken: first what rules only suggest"
-        self.apollo.said = said
+        self.apollo.said = f"unread {ORDER_NAMES[state.reorder()]}"
         self._moved()
 
     def action_turn(self) -> None:
@@ -496,7 +494,7 @@ class ReviewScreen(SupervisingScreen):
 
     def action_cancel(self) -> None:
         if self._export_line.display:
-            self._export_line.leave()
+            self._export_line.give_up()
         elif self.state is not None and self.state.range_from is not None:
             self.state.end_range()
             self._moved()
@@ -534,8 +532,10 @@ class ReviewScreen(SupervisingScreen):
     def action_export(self) -> None:
         if self._export_line.running:
             self.apollo.complain("an export is being written already; esc cancels it")
+        elif self.state is None:
+            self.apollo.complain("the rollout is still being read; nothing can be exported yet")
         elif self._row is not None and self.apollo.can_command():
-            self._export_line.ask(f"chat exports/{self._row.name}")
+            self._export_line.ask(self._row.name)
 
     def on_export_line_changed(self) -> None:
         self.call_after_refresh(self.draw_footer)
@@ -543,3 +543,9 @@ class ReviewScreen(SupervisingScreen):
     def on_export_line_ended(self, event: ExportLine.Ended) -> None:
         self.apollo.said = event.said
         self.apollo.complain(event.complaint)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While one writes what to export, no key does anything to the queue."""
+        if self._ready and self._export_line.display and hasattr(self, f"action_{action}"):
+            return action == "cancel"
+        return super().check_action(action, parameters)

@@ -38,7 +38,7 @@ from apollo_tui.log.trajectory import (
 from apollo_tui.paths import Home
 from apollo_tui.screens.marks import Mark
 from apollo_tui.screens.review_state import TurnTokens
-from apollo_tui.screens.review_tally import Tally, facts
+from apollo_tui.screens.review_tally import Tally, facts, mark_of
 
 _NOTHING = fold(())
 NEWEST = (1 << 63) - 1
@@ -99,6 +99,7 @@ class Board:
     """One rollout for Review. `orders` holds the places of all rows in each order; `settings_of` is
     the filter run whose settings these are, "" for the defaults."""
 
+    rollout: str
     rows: Sequence[Row]
     at: Mapping[ActionKey, int]
     marks: Mapping[ActionKey, tuple[MarkMade, ...]]
@@ -179,6 +180,7 @@ def make_board(
     marks = dict(trajectory.marks)
     orders = _orders(trajectory.rollout, rows, said)
     return Board(
+        rollout=trajectory.rollout,
         rows=rows,
         at=at,
         marks=marks,
@@ -300,8 +302,9 @@ def _tally(
 ) -> Tally:
     tally = Tally()
     for row in rows:
-        mark = standing_mark(marks.get(row.key, ()))
-        tally.count(facts(row, mark, verdicts.of(*row.key), annotator), 1)
+        made = marks.get(row.key, ())
+        own, standing = mark_of(made, annotator), standing_mark(made)
+        tally.count(facts(row, own, standing, verdicts.of(*row.key), annotator), 1)
     return tally
 
 
@@ -315,17 +318,17 @@ def _ranks(order: Sequence[int]) -> list[int]:
 def _orders(
     rollout: str, rows: Sequence[Row], said: Mapping[ActionKey, Words]
 ) -> dict[str, list[int]]:
-    """Every order has every row; equals stand as they happened."""
+    """Every order has every row; equals stand as they happened. What a judge is asked about is only
+    an order where one has spoken."""
     places = range(len(rows))
     nothing = Words()
     of = [said.get(row.key, nothing) for row in rows]
     precedence = {name: rank for rank, name in enumerate(RULES)}
 
     def by_rule(place: int) -> int:
-        ranks = [precedence[name] for name in of[place].rules]
         if of[place].suggested is not None:
-            ranks.append(len(precedence))
-        return min(ranks, default=len(precedence) + 1)
+            return -1  # only a suggestion waits for somebody to decide
+        return min((precedence[name] for name in of[place].rules), default=len(precedence))
 
     def agreed(place: int) -> int:
         judge = of[place].judge
@@ -337,9 +340,7 @@ def _orders(
         step, ordinal = rows[place].key
         return hashlib.blake2b(f"{rollout} {step}.{ordinal}".encode(), digest_size=8).digest()
 
-    return {
-        "transcript": list(places),
-        "rule": sorted(places, key=by_rule),
-        "disagreement": sorted(places, key=agreed),
-        "sample": sorted(places, key=drawn),
-    }
+    orders = {"transcript": list(places), "rule": sorted(places, key=by_rule)}
+    if any(one.judge is not None for one in of):
+        orders["disagreement"] = sorted(places, key=agreed)
+    return orders | {"sample": sorted(places, key=drawn)}

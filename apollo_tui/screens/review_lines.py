@@ -18,6 +18,7 @@ from apollo_tui.screens.format import (
 from apollo_tui.screens.glyphs import Glyphs
 from apollo_tui.screens.line import Line, Span, columns, fitted, on, two_sided
 from apollo_tui.screens.lines import View, mark_sign, step_number
+from apollo_tui.screens.marks import Place
 from apollo_tui.screens.review_state import SECTIONS, ReviewState, Section, Spot
 from apollo_tui.screens.review_tally import Tally
 from apollo_tui.screens.widgets.header import core_spans, wide
@@ -31,8 +32,8 @@ ORDER_NAMES = {
     "disagreement": "judge against rules",
     "sample": "drawn at random",
 }
-BRIEF = {"second": 3, "recent": 2}
-"""Rows of a section that the cursor is not in."""
+BRIEF = {"decided": 0, "second": 3, "recent": 2}
+"""Rows of a section that the cursor is not in; of what was decided long ago only the count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +187,14 @@ def queue_lines(
     here = state.spot.section
     free = 1 if height >= 18 else 0
     shown = [one for one in SECTIONS if one == here or (state.size(one) and height >= 12)]
-    if height < 18 and here != "second" and "second" in shown:
-        shown.remove("second")
+    if height < 18:
+        shown = [one for one in shown if one == here or one not in ("decided", "second")]
     if "unread" not in shown:
         shown.append("unread")
     brief = {one: min(state.size(one), BRIEF.get(one, 4)) for one in shown if one != here}
-    brief = {one: many + (many < state.size(one)) for one, many in brief.items()}
+    brief = {
+        one: many + (one != "decided" and many < state.size(one)) for one, many in brief.items()
+    }
     titles = len(shown) + free * (len(shown) - 1)
     room = max(1, height - titles - sum(brief.values()))
     if here != "unread":  # what the cursor's section leaves free
@@ -207,12 +210,19 @@ def queue_lines(
 
 
 def _title(section: Section, state: ReviewState, view: View) -> Line:
-    names = {"second": "second look", "recent": "just now", "unread": "unread"}
+    names = {
+        "decided": "decided",
+        "second": "second look",
+        "recent": "just now",
+        "unread": "unread",
+    }
     size = state.size(section)
     left = [Span(" "), Span(names[section], "text bold"), Span(f"  {count(size)}", "dim")]
     right = ""
     if section == "second":
-        right = "you and the judge differ, or put aside" if state.board.judge else "put aside"
+        right = "aside, or others differ"
+    elif section == "decided":
+        right = "newest first"
     elif section == "unread" and size:
         right = ORDER_NAMES[state.order]
     room = view.width - wide(left) - 2
@@ -225,8 +235,10 @@ def _section(
     state: ReviewState, section: Section, view: View, room: int, top: dict[Section, int]
 ) -> list[Shown]:
     size = state.size(section)
+    if not room:
+        return []
     if not size:
-        return [Shown(fitted([Span(" "), *_empty(state)], view.width))] if room else []
+        return [Shown(fitted([Span(" "), *_empty(state)], view.width))]
     rows = room - 1 if size > room else room
     start = top.get(section, 0)
     if section == state.spot.section:
@@ -238,7 +250,9 @@ def _section(
     lines = [Shown(_row(state, spot, view), spot) for spot in spots]
     if size > room and room > 1:
         after = size - start - rows
-        said = f"{view.glyphs.cut} {count(after)} more" if after else f"{count(start)} above"
+        above = [f"{count(start)} above"] if start else []
+        more = [f"{view.glyphs.cut} {count(after)} more"] if after else []
+        said = "   ".join(above + more)
         lines.append(Shown(fitted([Span(" "), Span(said, "faint")], view.width)))
     return lines
 
@@ -256,7 +270,7 @@ def _empty(state: ReviewState) -> Sequence[Span]:
 def _row(state: ReviewState, spot: Spot, view: View) -> Line:
     place = state.place(spot)
     assert place is not None
-    row, mark = state.row(place), state.standing(place)
+    row, mark = state.row(place), state.seen(place)
     glyphs, cells = view.glyphs, view.width
     dim = spot.section == "recent"
     sign = mark_sign(mark.mark, glyphs) if mark is not None else Span(glyphs.unread, "faint")
@@ -286,23 +300,32 @@ def _between(first: Spot, spot: Spot, last: Spot) -> bool:
 
 
 def verdict_words(state: ReviewState, spot: Spot, view: View) -> tuple[Span, Span]:
-    """keep or mask, and who says so."""
+    """keep or mask, and who says so, or why it is asked about."""
     place = state.place(spot)
     assert place is not None
-    verdict = state.shown(place)
+    verdict, mark, said = state.shown(place), state.seen(place), state.words(place)
+    if spot.section == "second" and (other := state.differs(place)):
+        return _keep(verdict), Span(f"{view.glyphs.differs} {view.clean(other)}", "dim")
+    if mark is not None and mark.mark == "unsure":
+        return _keep(verdict), Span("aside", "dim")
+    if verdict.by != "default":
+        return _keep(verdict), Span(_decider(state, place, verdict, view), "dim")
+    if mark is not None and mark.mark == "reviewed":
+        return _keep(verdict), Span("read", "faint")
+    if said is not None and said.suggested is not None:
+        return Span("mask?", "attention"), Span("propagated", "dim")
+    return _keep(verdict), Span("default", "faint")
+
+
+def _decider(state: ReviewState, place: Place, verdict: Verdict, view: View) -> str:
+    """Who or what decides: a rule's name, the judge, a person; of the annotator the reason."""
+    if verdict.by != "human":
+        return view.clean(verdict.rule) if verdict.by == "rule" else "judge"
     mark = state.standing(place)
-    if spot.section == "second" and mark is not None:
-        if other := state.differs(place):
-            who = Span(f"{view.glyphs.differs} {view.clean(other)}", "dim")
-            return _keep(verdict), who
-        return Span(""), Span("aside", "dim")
-    by = {"default": "default", "judge": "judge", "rule": verdict.rule, "human": ""}[verdict.by]
-    if verdict.by == "human" and mark is not None:
-        by = view.who(mark.annotator)
-    style = "faint" if verdict.by == "default" else "dim"
-    if verdict.by == "default" and mark is not None:  # read, unsure: nobody decided
-        by = {"reviewed": "read", "unsure": "aside"}.get(mark.mark, by)
-    return _keep(verdict), Span(view.clean(by), style)
+    if mark is None:
+        return ""
+    mine = mark.annotator == view.annotator
+    return view.clean(mark.code) if mine and mark.code else view.who(mark.annotator)
 
 
 def _keep(verdict: Verdict) -> Span:

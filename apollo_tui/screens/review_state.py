@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from apollo_tui.screens.marks import Mark, Place
-from apollo_tui.screens.review_tally import Facts, Pace, facts
+from apollo_tui.screens.review_tally import Facts, Pace, facts, mark_of
 
 if TYPE_CHECKING:
     from apollo_tui.filter.mask import TurnMask
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from apollo_tui.log.trajectory import MarkMade
     from apollo_tui.screens.review_board import Board, Row, Words
 
-Section = Literal["second", "recent", "unread"]
-SECTIONS: tuple[Section, ...] = ("second", "recent", "unread")
+Section = Literal["decided", "second", "recent", "unread"]
+SECTIONS: tuple[Section, ...] = ("decided", "second", "recent", "unread")
+SOUGHT: tuple[Section, ...] = ("second", "recent", "unread", "decided")
+"""The order in which an action is sought: it can stand in several sections."""
 RECENT = 3
 """Actions that stay in sight after they were decided."""
 
@@ -74,7 +76,7 @@ class ReviewState:
         self.board = board
         self._own = {place: mark for place, mark in self._own.items() if place in board.at}
         self.recent = [place for place in self.recent if place in board.at]
-        self._decided: dict[Place, Verdict] = {}
+        self._verdicts: dict[Place, Verdict] = {}
         self._counts: dict[int, list[int]] = {}
         self._tokens = {
             segment: counted
@@ -84,7 +86,8 @@ class ReviewState:
         self.tally = board.tally.copy()
         for place in self._own:
             row, made = self.row(place), board.marks.get(place, ())
-            known = facts(row, board.standing(made), board.verdicts.of(*place), self.annotator)
+            own, standing = mark_of(made, self.annotator), board.standing(made)
+            known = facts(row, own, standing, board.verdicts.of(*place), self.annotator)
             self.tally.count(known, -1)
             self.tally.count(self.facts(row), 1)
         self._queue()
@@ -105,12 +108,12 @@ class ReviewState:
     def verdict(self, place: Place) -> Verdict:
         if place not in self._own:
             return self.board.verdicts.of(*place)
-        if place not in self._decided:
-            self._decided[place] = self.board.verdict(place, self.marks(place))
-        return self._decided[place]
+        if place not in self._verdicts:
+            self._verdicts[place] = self.board.verdict(place, self.marks(place))
+        return self._verdicts[place]
 
     def shown(self, place: Place) -> Verdict:
-        """The verdict as the annotator may see it: while the judge's word is hidden, without it."""
+        """The verdict as the annotator may see it: while others' words are hidden, without them."""
         if self.hides(place):
             return self.board.verdict(place, (), judge=False)
         return self.verdict(place)
@@ -119,28 +122,40 @@ class ReviewState:
         return self.board.words.get(place)
 
     def hides(self, place: Place) -> bool:
-        """Whether the judge's word on an action is still hidden from the annotator."""
-        said = self.words(place)
-        return (
-            self.hide_judge and said is not None and said.judge is not None and not self.read(place)
-        )
+        """Whether what others and the judge say of an action is still hidden from the annotator, who
+        is to decide without them."""
+        return self.hide_judge and not self.decided(place)
 
     def read(self, place: Place) -> bool:
+        """Whether anybody looked at it."""
         return self.standing(place) is not None
 
+    def mine(self, place: Place) -> MarkMade | None:
+        return mark_of(self.marks(place), self.annotator)
+
+    def decided(self, place: Place) -> bool:
+        """Whether the annotator has marked it."""
+        return self.mine(place) is not None
+
+    def seen(self, place: Place) -> MarkMade | None:
+        """The mark to show of an action: the annotator's own, else what may be seen of others'."""
+        return self.mine(place) or (None if self.hides(place) else self.standing(place))
+
     def facts(self, row: Row) -> Facts:
-        return facts(row, self.standing(row.key), self.verdict(row.key), self.annotator)
+        own, standing = self.mine(row.key), self.standing(row.key)
+        return facts(row, own, standing, self.verdict(row.key), self.annotator)
 
     def differs(self, place: Place) -> str:
-        """Who says otherwise than the mark that counts: the judge, or another annotator; "" nobody."""
-        mark = self.standing(place)
+        """Who says otherwise than the annotator: another one, else the judge; "" nobody."""
+        mark = self.mine(place)
         if mark is None or mark.mark not in ("accept", "reject"):
             return ""
         keep, said = mark.mark == "accept", self.words(place)
-        if said is not None and said.judge is not None and said.judge.keep != keep:
-            return "judge"
         against = "reject" if keep else "accept"
-        return next((one.annotator for one in self.marks(place) if one.mark == against), "")
+        if other := next((one.annotator for one in self.marks(place) if one.mark == against), ""):
+            return other
+        judge = said.judge if said is not None else None
+        return "judge" if judge is not None and judge.keep != keep else ""
 
     # --- marking -------------------------------------------------------------------------------
 
@@ -163,7 +178,7 @@ class ReviewState:
             del self._own[place]
         else:
             self._own[place] = own
-        self._decided.pop(place, None)
+        self._verdicts.pop(place, None)
         after = self.facts(row)
         self.tally.count(before, -1)
         self.tally.count(after, 1)
@@ -178,35 +193,46 @@ class ReviewState:
 
     def _move(self, place: Place, before: Facts, after: Facts, at: int) -> None:
         """Take the action to the section of the queue where it belongs now."""
-        if after.read:
-            if not before.read:
+        if after.decided:
+            if not before.decided:
                 self.pace.add(at, 1)
                 self._leave_unread(place)
             if place in self.recent:
                 self.recent.remove(place)
             self.recent.append(place)
+            for gone in self.recent[:-RECENT]:
+                if gone not in self._decided:
+                    self._decided.insert(0, gone)
             self.recent = self.recent[-RECENT:]
         else:
             if place in self.recent:
                 self.recent.remove(place)
-            if before.read:
+            if before.decided:
                 self._enter_unread(place)
+            if place in self._decided:
+                self._decided.remove(place)
         self._second_changed(place)
 
     # --- the queue -----------------------------------------------------------------------------
 
     def _queue(self) -> None:
         board = self.board
+        if self.order not in board.orders:
+            self.order = "transcript"
         order, self._rank = board.orders[self.order], board.ranks[self.order]
         marked = {
             at for place in (*board.marks, *self._own) if (at := board.at.get(place)) is not None
         }
-        read = {at for at in marked if self.read(board.rows[at].key)}
-        self._unread = [at for at in order if at not in read]
-        self._second = sorted(at for at in read if self._wants_second(board.rows[at].key))
+        mine = {at: mark for at in marked if (mark := self.mine(board.rows[at].key)) is not None}
+        self._unread = [at for at in order if at not in mine]
+        self._second = sorted(at for at in mine if self._wants_second(board.rows[at].key))
+        newest = sorted(mine, key=lambda at: mine[at].seq, reverse=True)
+        self._decided = [
+            board.rows[at].key for at in newest
+        ]  # as of the log; then as `recent` ends
 
     def _wants_second(self, place: Place) -> bool:
-        mark = self.standing(place)
+        mark = self.mine(place)
         return mark is not None and (mark.mark == "unsure" or self.differs(place) != "")
 
     def _second_changed(self, place: Place) -> None:
@@ -236,14 +262,16 @@ class ReviewState:
                 return len(self.recent)
             case "second":
                 return len(self._second)
+            case "decided":
+                return len(self._decided)
         return len(self._unread)
 
     def place(self, spot: Spot) -> Place | None:
         """The action at a spot of the queue."""
         if not 0 <= spot.index < self.size(spot.section):
             return None
-        if spot.section == "recent":
-            return self.recent[spot.index]
+        if spot.section in ("recent", "decided"):
+            return (self.recent if spot.section == "recent" else self._decided)[spot.index]
         places = self._second if spot.section == "second" else self._unread
         return self.board.rows[places[spot.index]].key
 
@@ -270,8 +298,8 @@ class ReviewState:
     def _rest(self) -> None:
         """Put the cursor where there is something: the unread, then what was just decided."""
         if self.key is None:
-            sections: tuple[Section, ...] = (self.spot.section, "unread", "recent", "second")
-            for section in sections:
+            sections: tuple[Section, ...] = ("unread", "recent", "second", "decided")
+            for section in (self.spot.section, *sections):
                 if size := self.size(section):
                     self.spot = Spot(section, min(self.spot.index, size - 1))
                     break
@@ -284,8 +312,8 @@ class ReviewState:
             self._unread_at = self._rank[self.board.at[key]]
 
     def go(self, place: Place, section: Section | None = None) -> bool:
-        """To an action, in this section if it is there; False when the queue does not show it."""
-        sections = SECTIONS if section is None else (section, *SECTIONS)
+        """To an action, in this section if it is there; False when there is no such action."""
+        sections = SOUGHT if section is None else (section, *SOUGHT)
         found = next((spot for one in sections if (spot := self._find(one, place))), None)
         if found is None:
             return False
@@ -297,20 +325,14 @@ class ReviewState:
         at = self.board.at.get(place)
         if at is None:
             return None
-        if section == "recent":
-            there = place in self.recent
-            return Spot(section, self.recent.index(place)) if there else None
+        if section in ("recent", "decided"):
+            listed = self.recent if section == "recent" else self._decided
+            return Spot(section, listed.index(place)) if place in listed else None
         second = section == "second"
         places = self._second if second else self._unread
         index = bisect_left(places, at) if second else self._unread_index(place)
         there = index < len(places) and places[index] == at
         return Spot(section, index) if there else None
-
-    def open(self, place: Place) -> bool:
-        """To an action even when the queue has done with it: it counts as looked at just now."""
-        if place in self.board.at and not self.go(place):
-            self.recent = [*self.recent, place][-RECENT:]
-        return self.go(place)
 
     def move(self, by: int) -> bool:
         """Along the queue, over the borders of its sections; False at its ends."""
@@ -336,7 +358,7 @@ class ReviewState:
 
     def landmark(self, by: Literal[1, -1]) -> bool:
         """To the next action that somebody or some rule says something of."""
-        read = self.size("second") + self.size("recent")  # all of them were marked
+        read = sum(self.size(one) for one in SECTIONS[:-1])  # all of them were marked
         index = self._flat(self.spot) + by
         if index >= read:
             ahead = range(index - read, len(self._unread) if by > 0 else -1, by)
@@ -357,6 +379,9 @@ class ReviewState:
             if index < size:
                 self.spot = Spot("second", index)
                 return
+        if marked.section == "decided" and self.spot.section == "decided":
+            self.move(1 if self.spot.index + 1 < self.size("decided") else 0)
+            return
         if not self._unread:
             self.spot = Spot("recent", max(0, len(self.recent) - 1))
             self._rest()
@@ -400,6 +425,15 @@ class ReviewState:
         index = bisect_left(turns, position, key=lambda turn: turn.position)
         there = index < len(turns) and turns[index].position == position
         return index if there else None
+
+    def answered(self, segment: int, position: int, call: str) -> Place | None:
+        """The action of the reply before a position whose call has this id: what the message there
+        is the observation of."""
+        turns = self.board.samples[segment].turns
+        index = bisect_left(turns, position, key=lambda turn: turn.position) - 1
+        actions = turns[index].step.actions if index >= 0 else ()
+        found = (action for action in actions if action.call_id == call)
+        return next(((action.step, action.ordinal) for action in found), None)
 
     def counted(self, segment: int, tokens: Sequence[TurnTokens]) -> None:
         """The tokens of a segment's turns are known."""

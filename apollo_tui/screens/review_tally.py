@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,21 +19,23 @@ BREAK = 300.0
 class Facts(NamedTuple):
     """What counts of one action."""
 
-    mark: str  # the standing mark's kind, "" for none
+    mark: str  # the kind of the annotator's own mark, "" for none
+    looked: bool  # somebody marked it
     by: str  # who masks it: "you", "others", "judge", "rules"; "" when it is kept
     rule: str  # the rule that masks it
     exported: bool  # it stands in a sample
 
     @property
-    def read(self) -> bool:
+    def decided(self) -> bool:
         return self.mark != ""
 
 
 @dataclass
 class Tally:
-    """Counts of the rollout's actions. Kept and masked are those that stand in samples."""
+    """Counts of the rollout's actions. Marks are the annotator's own; what is kept, masked and looked
+    at is so by whoever decided, of those that stand in samples."""
 
-    marks: Counter[str] = field(default_factory=Counter)  # by the standing mark's kind, "" unread
+    marks: Counter[str] = field(default_factory=Counter)  # by kind, "" for none
     masked: Counter[str] = field(default_factory=Counter)  # by who
     rules: Counter[str] = field(default_factory=Counter)
     kept: int = 0
@@ -48,7 +51,7 @@ class Tally:
                 self.rules[facts.rule] += by
         else:
             self.kept += by
-            self.unread += by * (not facts.read)
+            self.unread += by * (not facts.looked)
 
     def copy(self) -> Tally:
         return Tally(
@@ -64,15 +67,23 @@ class Tally:
         return self.total - self.marks[""]
 
 
-def facts(row: Row, mark: MarkMade | None, verdict: Verdict, annotator: str) -> Facts:
+def facts(
+    row: Row, own: MarkMade | None, standing: MarkMade | None, verdict: Verdict, annotator: str
+) -> Facts:
     by = rule = ""
     if not verdict.keep and verdict.by == "human":
-        mine = mark is not None and mark.annotator == annotator
+        mine = standing is not None and standing.annotator == annotator
         by = "you" if mine else "others"
     elif not verdict.keep:
         by = "judge" if verdict.by == "judge" else "rules"
         rule = verdict.rule if verdict.by == "rule" else ""
-    return Facts(mark.mark if mark is not None else "", by, rule, row.turn >= 0)
+    kind = own.mark if own is not None else ""
+    return Facts(kind, standing is not None, by, rule, row.turn >= 0)
+
+
+def mark_of(marks: Iterable[MarkMade], annotator: str) -> MarkMade | None:
+    """The annotator's own among an action's marks."""
+    return next((mark for mark in marks if mark.annotator == annotator), None)
 
 
 class Pace:

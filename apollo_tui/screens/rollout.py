@@ -60,6 +60,7 @@ class RolloutScreen(SupervisingScreen):
         self._row: RolloutRow | None = None
         self._asked: Mark | None = None
         self._sheet = False
+        self._ready = False  # the widgets are there
 
     def compose(self) -> ComposeResult:
         yield Header()
@@ -73,6 +74,7 @@ class RolloutScreen(SupervisingScreen):
     def on_mount(self) -> None:
         self._transcript = self.query_one(Transcript)
         self._detail = self.query_one(Detail)
+        self._ready = True
         self._fold()
         self.apollo.read(None)
         if self._at is not None:
@@ -114,7 +116,7 @@ class RolloutScreen(SupervisingScreen):
         return chosen
 
     def read(self, rollouts: Collection[str] | None) -> None:
-        if rollouts is not None and self._shown not in rollouts:
+        if not self._ready or (rollouts is not None and self._shown not in rollouts):
             return
         row = self.apollo.history.rollout(self._shown)
         if row is None:
@@ -185,6 +187,7 @@ class RolloutScreen(SupervisingScreen):
         if self._transcript.state.range_from is not None:
             moving = [("j k", "extend"), ("J K", "to landmark"), ("x", "reject"), ("c", "accept")]
             return [*moving, ("-", "unsure")], [("?", "help"), ("esc", "cancel")]
+        review = ("m", "review")
         return [
             ("j k", "step"),
             ("a", "advise"),
@@ -195,11 +198,11 @@ class RolloutScreen(SupervisingScreen):
             ("G", "live"),
             ("v", "range"),
             ("r", "reason"),
-            ("m", "review"),
+            *([] if self._folded else [review]),
             ("tab", "sheet" if self._folded else "next tab"),
             ("-", "unsure"),
             (":", "commands"),
-        ], [("?", "help"), ("q", "back")]
+        ], [*([review] if self._folded else []), ("?", "help"), ("q", "back")]
 
     def place_box(self, box: TextBox) -> None:
         if self._folded and self._sheet:

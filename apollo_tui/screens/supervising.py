@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from apollo_tui.log.read import Entry, RolloutRow
-from apollo_tui.screens.format import clean
+from apollo_tui.screens.format import clean, cut_end, width
 from apollo_tui.screens.line import Line, Span
 from apollo_tui.screens.marks import Act, Mark, MarkKind, Place, Request
 from apollo_tui.screens.status import FINAL, asks
@@ -80,6 +80,10 @@ class SupervisingScreen(Screen[None]):
     def hints(self) -> tuple[list[Hint], list[Hint]]:
         """The footer's keys by likelihood, and those that never drop."""
 
+    def on_screen_suspend(self) -> None:
+        """What was done on this screen is no news on another."""
+        self.apollo.forget_act()
+
     # --- the footer ----------------------------------------------------------------------------
 
     def draw_footer(self) -> None:
@@ -97,9 +101,13 @@ class SupervisingScreen(Screen[None]):
         if row is not None and row.state in FINAL and self.box_hints() is None:
             hints = [hint for hint in hints if hint[0] not in ("a", "p")]
         act = app.marks.last
-        right = last_act(act, bool(app.marks.pending), app.glyphs, self._elsewhere(act))
+        right: list[Span] = []
+        if not app.act_is_old:
+            on_its_way, elsewhere = bool(app.marks.pending), self._elsewhere(act)
+            right = last_act(act, on_its_way, app.glyphs, elsewhere, short=cells < 100)
         if app.said:
-            right = [Span(app.said, "dim")]
+            room = cells - sum(width(key) + width(label) + 4 for key, label in kept) - 2
+            right = [Span(cut_end(app.said, max(8, room), app.glyphs.cut), "dim")]
         right = self.going_on() or right
         off = COMMANDING if app.core_gone else frozenset()
         return footer_line(hints, kept, right, cells, off=off)
@@ -165,7 +173,12 @@ class SupervisingScreen(Screen[None]):
             self.apollo.complain("there is no action here to mark")
             return False
         app = self.apollo
-        app.send_marks(app.marks.mark(row.id, entries, mark, app.glyphs.to))
+        requests = app.marks.mark(row.id, entries, mark, app.glyphs.to)
+        if requests:
+            app.send_marks(requests)
+        else:
+            app.said = "it is marked so already"
+            self.draw_footer()
         return True
 
     def action_undo(self) -> None:
@@ -181,7 +194,7 @@ class SupervisingScreen(Screen[None]):
             self.apollo.complain(nothing)
             return
         act, requests = outcome
-        self.apollo.said = f"{prefix}{act.words}" if prefix else ""
+        self.apollo.said = f"{prefix}{act.words}   ctrl+r redo" if prefix else ""
         self.apollo.send_marks(requests)
 
     def action_repeat(self) -> None:

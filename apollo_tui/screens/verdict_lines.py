@@ -59,6 +59,8 @@ def _why(state: ReviewState, place: Place | None, view: View) -> Line:
         why = mark.note
         if said is not None and said.judge is not None and state.differs(place) == "judge":
             why = f"{why or 'no note'}   the judge: {said.judge.why}"
+        elif other := next((one for one in state.marks(place) if one != mark and one.note), None):
+            why = f"{why or 'no note'}   {view.who(other.annotator)}: {other.note}"
     elif verdict.by != "default":
         why = verdict.why
     elif said is not None and said.suggested is not None:
@@ -120,8 +122,9 @@ def _parts(state: ReviewState, place: Place, view: View) -> list[Part]:
 
 def _human(state: ReviewState, place: Place, view: View) -> Part:
     mark = state.standing(place)
-    if mark is None:
-        return "human", view.glyphs.nothing, [Span("not decided", "dim")]
+    if mark is None or state.hides(place):
+        hidden = "; others: hidden" if mark is not None else ""
+        return "human", view.glyphs.nothing, [Span(f"not decided{hidden}", "dim")]
     said = {"accept": "keep", "reject": "mask"}.get(mark.mark, view.glyphs.nothing)
     words = {"unsure": "put aside", "reviewed": "read, nothing to say"}
     who = view.who(mark.annotator) or "someone"
@@ -131,7 +134,7 @@ def _human(state: ReviewState, place: Place, view: View) -> Part:
     spans += [
         Span(f"  {view.who(one.annotator)}: {one.mark}", "attention")
         for one in state.marks(place)
-        if one is not mark
+        if one != mark
     ]
     if state.verdict(place).by == "rule" and said in ("keep", "mask"):
         spans.append(Span("  the rule stands above it", "attention"))

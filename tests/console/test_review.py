@@ -28,9 +28,10 @@ async def test_review_mark_export_leave(home: Home, tmp_path: Path) -> None:
             terminal.wait("verdict of 11")
             terminal.press("E")
             terminal.wait("export as FORM FOLDER")
-            terminal.press(*["\x7f"] * len("chat exports/limo-filter"))
-            terminal.press(*f"chat {tmp_path}/rows", "enter")
-            terminal.wait("exported 2 rows", 60)
+            terminal.press("\x15", *f"poems {tmp_path}/rows", "enter")
+            terminal.wait("'poems' is not one of", 60)
+            terminal.press("\x15", *f"chat {tmp_path}/rows", "enter")
+            terminal.wait("exported 2 rows, 10 kept, 6 of them nobody looked at, to", 60)
             terminal.press("q", "q")
             assert terminal.ended() == 0
         assert (tmp_path / "rows" / "chat.jsonl").exists()

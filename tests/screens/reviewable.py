@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from apollo_tui.filter.docket import Docket
+from apollo_tui.filter.judge import keys
 from apollo_tui.filter.run import FilterSettings
 from apollo_tui.log.events import (
     ActionRef,
@@ -41,8 +43,15 @@ def mark(
 
 def judge(made: Made, *words: tuple[int, bool, str]) -> None:
     """What the judge said: step, whether to keep it, why."""
+    asked = keys(Docket(made.trajectory), JUDGE)
     said = tuple(
-        JudgeWord(step=step, ordinal=1, key=f"k{step}", verdict="keep" if keep else "mask", why=why)
+        JudgeWord(
+            step=step,
+            ordinal=1,
+            key=asked[step, 1],
+            verdict="keep" if keep else "mask",
+            why=why,
+        )
         for step, keep, why in words
     )
     made.tell(JudgeAnswered(rollout=R, run="run-0", judge=JUDGE, words=said))

@@ -13,6 +13,7 @@ from apollo_tui.client import CoreBack, CoreGone, Streamed
 from apollo_tui.paths import Home
 from apollo_tui.screens.app import ApolloApp, farewell
 from apollo_tui.screens.console import ConsoleScreen
+from apollo_tui.screens.glyphs import ASCII
 from apollo_tui.screens.help import HelpScreen
 from apollo_tui.screens.marks import Mark
 from apollo_tui.screens.rollout import RolloutScreen
@@ -233,6 +234,20 @@ async def test_help_lists_what_is_bound(console: Console) -> None:
         await pilot.press("enter", "?")
         await pilot.pause()
         assert "next landmark" in text(app)
+
+
+async def test_no_label_of_the_palette_runs_into_its_key(console: Console) -> None:
+    app = console()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        labels = [command.title for command in app.get_system_commands(app.screen)]
+        assert "theme: apollo-day" in labels
+        keyed = [label for label in labels if "  " in label]
+        assert len(keyed) > 20
+        starts = {len(label) - len(label.split("  ")[-1].lstrip()) for label in keyed}
+        assert len(starts) == 1, labels
+        app.glyphs = ASCII
+        assert all(command.title.isascii() for command in app.get_system_commands(app.screen))
 
 
 async def test_the_palette_has_every_action_and_the_other_theme(console: Console) -> None:

@@ -99,7 +99,7 @@ async def test_the_queue_the_text_and_the_verdict(reviewable: Home) -> None:
         seen = text(pilot)
         for said in (
             "apollo  ›  limo-filter  ›  review    7 of 18",
-            "9 rules + judge glm-4.5",
+            "rules + judge glm-4.5",
             "agreement κ −0.33 on 4",
             "✓ 2 accepted    ✗ 3 rejected    ~ 1 unsure    1 reviewed    · 11 unread",
             "export now: 11 kept, 7 of them nobody looked at",
@@ -134,7 +134,7 @@ async def test_without_a_judge_or_a_filter_run_the_defaults_hold(home: Home) -> 
     await home_with(home.path, made, FilterSettings())
     async with reviewing(home) as (pilot, _):
         seen = text(pilot)
-        assert "9 rules no judge" in seen
+        assert "rules no judge" in seen
         assert "put aside" not in seen
         assert "repeated" in seen
 
@@ -259,6 +259,52 @@ async def test_a_refused_mark_is_shown_no_more(reviewable: Home) -> None:
         assert state.tally.marks["reject"] == 3
 
 
+async def test_the_same_mark_twice_is_one_act(reviewable: Home) -> None:
+    async with reviewing(reviewable) as (pilot, state):
+        app = pilot.app
+        assert isinstance(app, ApolloApp)
+        await pilot.press("x", "r", *"drift", "enter")
+        state.go((5, 1), "recent")
+        await pilot.press(".")
+        assert len(app.marks.done) == 1
+        assert "it is marked so already" in footer(pilot)
+        state.go((5, 1), "recent")
+        await pilot.press("c")
+        assert len(app.marks.done) == 2
+
+
+async def test_a_range_says_how_many_are_decided_already(reviewable: Home) -> None:
+    async with reviewing(reviewable, (160, 45), "x", "c") as (pilot, state):
+        state.go((5, 1), "recent")
+        await pilot.press("v", "j", "j", "x")
+        assert "3 actions, 2 already decided" in text(pilot)
+
+
+async def test_the_last_act_is_said_with_its_reason_until_it_is_old(reviewable: Home) -> None:
+    async with reviewing(reviewable) as (pilot, _):
+        await pilot.press("x", "r", *"drift", "enter")
+        assert "✗ rejected 5 bash… · drift   u undo" in footer(pilot)
+        assert "mask  drift" in text(pilot)
+        await pilot.press("j", "j", "j")
+        assert "rejected 5" in footer(pilot)
+        await pilot.press("j")
+        assert "rejected 5" not in footer(pilot)
+        await pilot.press("u")
+        assert "undone: rejected 5 bash   ctrl+r redo" in footer(pilot)
+        await pilot.press("x", "enter")
+        await pilot.pause()
+        assert "rejected" not in footer(pilot)
+
+
+async def test_in_80_columns_the_act_is_short_and_the_way_to_the_text_stays(
+    reviewable: Home,
+) -> None:
+    async with reviewing(reviewable, (80, 24), "x") as (pilot, _):
+        said = footer(pilot)
+        assert "✗5… u undo" in said
+        assert "tab text" in said and "? help" in said and "q back" in said
+
+
 # --- moving ------------------------------------------------------------------------------------
 
 
@@ -272,9 +318,9 @@ async def test_moving_along_the_queue(reviewable: Home) -> None:
             ("J", 9),
             ("K", 5),
             ("G", 17),
-            ("g", 2),
+            ("g", 6),
             ("pagedown", 17),
-            ("pageup", 2),
+            ("pageup", 6),
             ("end", 17),
         ]:
             await pilot.press(key)
@@ -284,7 +330,7 @@ async def test_moving_along_the_queue(reviewable: Home) -> None:
 
 async def test_the_order_is_said(reviewable: Home) -> None:
     async with reviewing(reviewable) as (pilot, state):
-        for said, first in [("by rule", 16), ("judge against rules", 15), ("drawn at random", 0)]:
+        for said, first in [("by rule", 5), ("judge against rules", 15), ("drawn at random", 0)]:
             await pilot.press("o")
             assert said in text(pilot)
             assert state.key is not None
@@ -342,7 +388,7 @@ async def test_m_in_a_rollout_opens_review_at_its_action(reviewable: Home) -> No
         review = app.screen
         assert isinstance(review, ReviewScreen)
         assert review.state is not None
-        assert review.state.key == (8, 1)  # long decided: shown as looked at just now
+        assert review.state.key == (8, 1)  # long decided: among what was decided
         assert "▌   8 ✗ edit_file" in text(pilot)
         await pilot.press("escape")
         assert isinstance(app.screen, RolloutScreen)
@@ -524,12 +570,16 @@ async def test_what_to_export_is_asked_and_checked(reviewable: Home) -> None:
         line = pilot.app.screen.query_one(ExportLine)
         assert line.display
         entered = line.query_one(Input)
-        assert entered.value == "chat exports/limo-filter"
+        assert entered.value == f"chat {reviewable.path}/exports/limo-filter"
+        await until(pilot, lambda: "forms: chat, turns, tokens, preferences, atif" in text(pilot))
         entered.value = "chat"
         await pilot.press("enter")
         await pilot.pause()
-        assert "write a form and a folder" in footer(pilot)
+        assert "▲ write a form and a folder" in text(pilot)
         assert line.display
+        await pilot.press("x")
+        assert entered.value == "chatx"
+        assert not pending(pilot)
         await pilot.press("escape")
         await pilot.pause()
         assert not line.display

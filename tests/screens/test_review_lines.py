@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from apollo_tui.screens.mask_lines import (
     damaged,
     message_lines,
 )
+from apollo_tui.screens.observed import Told, readable
 from apollo_tui.screens.review_lines import counts_lines, queue_lines
 from apollo_tui.screens.review_state import ReviewState
 from apollo_tui.screens.review_tally import Tally
@@ -102,6 +104,85 @@ def test_the_gutter_says_what_trains_and_what_was_read() -> None:
     assert gutter(REPLY, ReplyMask()) == [" "] * 5
 
 
+def seen(text: str, *, whole: bool, told: Told | None = None) -> list[str]:
+    message = {"role": "tool", "text": text, "error": False}
+    lines = message_lines(message, ReplyMask(), View(100, 0), whole=whole, told=told)
+    return [one.line.text[20:].strip() for one in lines]
+
+
+BUDGET = "[left: 9h 02m of working time, 12 steps]"
+OUTPUT = {
+    "success": True,
+    "message": "It is completed!",
+    "output": "one\r\ntwo\r\n$ ",
+    "alive": True,
+}
+
+
+def test_a_folded_observation_is_its_telling_line() -> None:
+    told = Told("6 passed in 2.41s", 19)
+    assert seen(json.dumps(OUTPUT), whole=False, told=told) == ["6 passed in 2.41s … 19 lines"]
+    # What the log has no line of: the last that is not the budget, of an object of its text.
+    assert seen(f"one\ntwo\n\n{BUDGET}", whole=False) == ["two … 2 lines"]
+    assert seen(json.dumps(OUTPUT), whole=False) == ["$ … 7 lines"]
+    assert seen(BUDGET, whole=False) == [BUDGET]
+
+
+def test_an_unfolded_object_shows_its_text() -> None:
+    shown = seen(f"{json.dumps(OUTPUT)}\n\n{BUDGET}", whole=True)
+    assert shown == ["alive: true", "output:", "one", "two", "$", f"{BUDGET} … 8 lines"]
+
+
+@pytest.mark.parametrize("text", ['{"a": 1} and more', "[1]", '{"a"', '"a"'])
+def test_what_is_no_object_is_shown_as_it_is(text: str) -> None:
+    assert readable(text) == [text]
+
+
+def test_an_object_too_deep_to_read_is_shown_as_it_is() -> None:
+    text = '{"a":' * 200_000
+    assert (readable(text) == [text], readable("{}")) == (True, [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(HOSTILE, st.one_of(HOSTILE, st.integers(), st.none()), max_size=4))
+def test_the_text_of_an_object_is_harmless(fields: dict[str, Any]) -> None:
+    rows = readable(json.dumps(fields), ascii_only=True)
+    assert all(row.isascii() and row.isprintable() for row in rows)
+
+
+def row_of(state: ReviewState, step: int, width: int = 60) -> str:
+    state.go((step, 1))
+    shown = queue_lines(state, View(width, 0, "ana"), 40, {})
+    return next(one.line.text for one in shown if one.spot == state.spot)
+
+
+def test_the_queue_says_what_is_suggested_and_what_is_aside() -> None:
+    state = review()
+    assert "mask?" in row_of(state, 5) and "propagated" in row_of(state, 5)
+    state.show((13, 1), Mark("unsure"), 0)
+    assert "mask  aside" in row_of(state, 13)
+    state.go((13, 1), "recent")
+    assert "aside" in row_of(state, 2)
+
+
+def test_the_queue_says_what_is_above_and_below() -> None:
+    state = review()
+    top: dict[Any, int] = {}
+    state.go((14, 1))
+    lines = [one.line.text.strip() for one in queue_lines(state, View(60, 0, "ana"), 8, top)]
+    assert any("above" in line and "more" in line for line in lines), lines
+
+
+def test_what_was_decided_is_folded_to_its_count_until_it_is_reached() -> None:
+    state = review()
+    lines = queue_lines(state, View(60, 0, "ana"), 40, {})
+    assert lines[0].line.text.split() == ["decided", "7", "newest", "first"]
+    assert not any(one.spot and one.spot.section == "decided" for one in lines)
+    state.go((8, 1))
+    lines = queue_lines(state, View(60, 0, "ana"), 40, {})
+    assert sum(one.spot is not None and one.spot.section == "decided" for one in lines) == 7
+
+
 @pytest.mark.parametrize("role", ["tool", "user", "system"])
 def test_only_replies_have_a_gutter(role: str) -> None:
     message = {"role": role, "text": "words", "source": "task"}
@@ -172,6 +253,12 @@ def test_the_bar_shows_even_a_few() -> None:
     assert ("█" in bar, "▓" in bar) == (True, True)
 
 
+def test_the_bar_has_the_signs_of_the_marks_in_ascii() -> None:
+    tally = Tally()
+    tally.marks.update({"accept": 2, "reject": 2, "unsure": 1, "reviewed": 1, "": 4})
+    assert counts_lines(tally, "", 22, ASCII)[0].text.strip() == "++++xxxx~~..--------"
+
+
 def test_a_closed_gate_is_said_where_the_export_is() -> None:
     line = counts_lines(Tally(), "scored 3, less than 5", 160, UNICODE)[1].text
     assert "export now: nothing, it scored 3, less than 5" in line
@@ -195,6 +282,10 @@ def test_the_verdict_says_who_and_why() -> None:
     state.go((7, 1))
     said = verdict_text(state)
     assert "▸ human    mask  you  impatient  ben: accept" in said
+    state.show((10, 1), Mark("unsure"), 0)
+    state.go((10, 1))
+    assert "you: put aside" in verdict_text(state)
+    assert "you: unsure" not in verdict_text(state)  # one mark is said once
     assert "why  healthy run, loss falling" in said
     state.go((9, 1))
     assert "judge    ?     hidden until you decide" in verdict_text(state)

@@ -85,7 +85,6 @@ def test_an_action_in_no_sample_is_not_counted_as_kept() -> None:
     made = called("replaced")
     made.bash("ls", "one")
     made.bash("ls -l", "two")
-    made.events[-1:] = []
     found = board(made)
     before = found.tally.kept
     from apollo_tui.log.events import RolledBack
@@ -113,7 +112,7 @@ def snapshot(state: ReviewState) -> object:
     tally = state.tally
     return (
         [state.verdict(row.key) for row in rows],
-        [state.read(row.key) for row in rows],
+        [(state.read(row.key), state.decided(row.key)) for row in rows],
         {kind: many for kind, many in tally.marks.items() if many},
         {who: many for who, many in tally.masked.items() if many},
         {rule: many for rule, many in tally.rules.items() if many},
@@ -215,7 +214,51 @@ def test_the_judge_is_hidden_until_one_has_decided() -> None:
     assert not review(hide_judge=False).hides(place)
 
 
+def test_two_people_decide_without_each_other() -> None:
+    made = called("two")
+    for n in range(4):
+        made.bash(f"echo {n}", f"{n}")
+    judge(made, (1, False, "no use"), (3, True, "fine"))
+    mark(made, 1, "reject", "drift", by="ben")
+    mark(made, 2, "unsure", by="ben")
+    state = ReviewState(board(made), "ana")
+    assert steps(state, "unread") == [1, 2, 3, 4]  # what ben marked is still ana's to decide
+    assert steps(state, "second") == []
+    assert (state.hides((1, 1)), state.seen((1, 1))) == (True, None)
+    assert state.shown((1, 1)).by == "default"
+    assert (state.tally.marks[""], state.tally.read) == (4, 0)
+    assert (state.tally.kept, state.tally.unread) == (3, 2)  # of what is kept ben looked at one
+    state.show((1, 1), Mark("accept"), 0)
+    assert state.differs((1, 1)) == "ben"  # a person before the judge, who says so too
+    assert steps(state, "second") == [1]
+    assert not state.verdict((1, 1)).keep  # a rejection stands above an acceptance
+    state.show((2, 1), Mark("accept"), 0)
+    assert state.differs((2, 1)) == ""
+    bens = ReviewState(make_board(made.trajectory, made.texts.__getitem__, SETTINGS, "ben"), "ben")
+    assert steps(bens, "unread") == [3, 4]
+    assert not ReviewState(board(made), "ana", hide_judge=False).hides((1, 1))
+
+
 # --- the queue ---------------------------------------------------------------------------------
+
+
+def test_what_was_decided_is_there_the_newest_first() -> None:
+    state = review()
+    assert steps(state, "decided") == [6, 8, 7, 4, 3, 2, 1]
+    assert state.go((8, 1))
+    assert state.spot == Spot("decided", 1)
+    spot = state.spot
+    state.show((8, 1), Mark("accept"), 0)
+    state.advance(spot)
+    assert state.key == (7, 1)
+    for step in (5, 9, 10, 11):
+        state.show((step, 1), Mark("accept"), 0)
+    assert steps(state, "recent") == [9, 10, 11]
+    assert steps(state, "decided") == [5, 6, 8, 7, 4, 3, 2, 1]  # 8 is there already
+    assert all(state.go(row.key) for row in state.board.rows)
+    state.show((6, 1), Mark(""), 0)
+    assert 6 not in steps(state, "decided")
+    assert 6 in steps(state, "unread")
 
 
 def test_second_look_has_what_was_put_aside_or_is_disputed() -> None:
@@ -292,9 +335,9 @@ def test_the_queue_ends_and_says_so() -> None:
 def test_moving_goes_over_the_borders_of_the_sections() -> None:
     state = review()
     state.move(-1000)
-    assert state.spot == Spot("second", 0)
+    assert state.spot == Spot("decided", 0)
     assert not state.move(-1)
-    assert state.move(4)
+    assert state.move(state.size("decided") + state.size("second"))
     assert state.spot == Spot("unread", 0)
     state.move(1000)
     assert state.key == (17, 1)
@@ -310,14 +353,18 @@ def test_landmarks_are_what_something_is_said_of() -> None:
     back = []
     while state.landmark(-1):
         back.append(state.key)
-    assert [place[0] for place in back if place] == [15, 14, 13, 9, 5, 7, 4, 3, 2]
+    assert [place[0] for place in back if place] == [
+        *(15, 14, 13, 9, 5),
+        *(7, 4, 3, 2),  # second look
+        *(1, 2, 3, 4, 7, 8, 6),  # decided, the oldest first on the way up
+    ]
 
 
 def test_orders_of_the_unread() -> None:
     state = review()
     assert steps(state, "unread")[:3] == [5, 9, 10]
     assert state.reorder() == "rule"
-    assert steps(state, "unread")[:3] == [16, 13, 14]
+    assert steps(state, "unread")[:4] == [5, 16, 13, 14]  # what is only suggested comes first
     assert state.reorder() == "disagreement"
     assert steps(state, "unread")[0] == 15  # masked by the judge, by no rule
     assert state.reorder() == "sample"
@@ -347,7 +394,14 @@ def test_an_empty_rollout_has_no_cursor() -> None:
     assert not state.move(1)
     assert not state.landmark(1)
     assert state.chosen() == []
-    assert not state.open((1, 1))
+    assert not state.go((1, 1))
+
+
+def test_judge_against_rules_is_an_order_only_where_a_judge_spoke() -> None:
+    made = called("silent")
+    made.bash("ls", "one")
+    state = ReviewState(board(made), "ana")
+    assert [state.reorder() for _ in range(3)] == ["rule", "sample", "transcript"]
 
 
 def test_a_disagreement_needs_a_judge() -> None:

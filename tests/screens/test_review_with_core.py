@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ async def export(pilot: Pilot[int], wanted: str) -> None:
     await entered.action_submit()
 
 
+def refused(pilot: Pilot[int], said: str) -> bool:
+    return "▲" in text(pilot) and said in text(pilot)
+
+
 async def test_marks_are_durable_and_the_board_follows(home: Home) -> None:
     await home_with(home.path, limo())
     async with reviewing_with_core(home) as (pilot, state):
@@ -84,9 +89,18 @@ async def test_another_annotators_mark_arrives(home: Home) -> None:
         await client.mark("made", [(9, 1)], "reject")
         await until(pilot, lambda: state.read((9, 1)))
         assert state.verdict((9, 1)).by == "human"
-        state.open((9, 1))
-        await pilot.press("J", "K")
-        assert "≠ judge" in text(pilot)
+        assert state.shown((9, 1)).by == "default"  # it is still ana's to decide, unseen
+        state.go((9, 1))
+        await pilot.press("j", "k")
+        assert state.key == (9, 1)
+        assert "not decided; others: hidden" in text(pilot)
+        assert "ben: reject" not in text(pilot)
+        await pilot.press("c")
+        await until(pilot, lambda: not state.own)
+        assert state.differs((9, 1)) == "ben"
+        state.go((9, 1), "second")
+        await pilot.press("k", "j")
+        assert "ben: reject" in text(pilot)
 
 
 async def test_an_export_is_written_and_said(home: Home, tmp_path: Path) -> None:
@@ -101,25 +115,59 @@ async def test_an_export_is_written_and_said(home: Home, tmp_path: Path) -> None
         screen.action_back()  # at once: a key would take its time
         assert "an export is being written" in footer(pilot)
         await until(pilot, lambda: "exported" in footer(pilot), 60)
-        assert "2 rows" in footer(pilot)
+        assert "2 rows, 11 kept, 7 of them nobody looked at, to" in footer(pilot)
         assert not pilot.app.screen.query_one(ExportLine).display
     rows = [json.loads(line) for line in (folder / "chat.jsonl").read_text().splitlines()]
     assert [row["meta"]["segment"] for row in rows] == [1, 2]
     assert events(home, None, "exported")[-1]["by"] == "ana"
 
 
-async def test_what_an_export_refuses_is_one_line(home: Home, tmp_path: Path) -> None:
+async def test_what_an_export_refuses_can_be_put_right(home: Home, tmp_path: Path) -> None:
     await home_with(home.path, limo())
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "mine.txt").write_text("keep me")
-    async with reviewing_with_core(home) as (pilot, _):
-        for wanted in (f"chat {tmp_path / 'there'}", f"poems {tmp_path / 'new'}"):
-            await export(pilot, wanted)
-            await until(pilot, lambda: "▲" in footer(pilot), 60)
-            await pilot.press("j")
-            assert "▲" not in footer(pilot)
+    async with reviewing_with_core(home) as (pilot, state):
+        line = pilot.app.screen.query_one(ExportLine)
+        unread, key = state.tally.marks[""], state.key
+        for wanted, said in (
+            (f"chat {tmp_path / 'there'}", "there"),
+            (f"poems {tmp_path / 'new'}", "poems"),
+        ):
+            line.ask("limo-filter")
+            line.query_one(Input).value = wanted
+            await pilot.press("enter")
+            # From here on until it is refused, and after: what is typed is text.
+            await pilot.press("x", "c", "u", "ctrl+r", "down")
+            await until(pilot, partial(refused, pilot, said), 60)
+            await pilot.press("x", "space", "-")
+            assert line.display
+            assert line.query_one(Input).value == wanted + "xcux -"
+            assert not line.running
+        assert (state.tally.marks[""], state.key) == (unread, key)
+        assert not events(home, "made", "marked")[8:]
+        line.query_one(Input).value = f"chat {tmp_path / 'new'}"
+        await pilot.press("enter")
+        await until(pilot, lambda: "exported" in footer(pilot), 60)
+        assert not line.display
     assert (tmp_path / "there" / "mine.txt").read_text() == "keep me"
-    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "new" / "chat.jsonl").exists()
+
+
+async def test_who_writes_on_while_an_export_begins_marks_nothing(
+    home: Home, tmp_path: Path
+) -> None:
+    await home_with(home.path, limo())
+    async with reviewing_with_core(home) as (pilot, state):
+        unread = state.tally.marks[""]
+        await export(pilot, f"chat {tmp_path / 'new'}")
+        await pilot.press("x")
+        await until(pilot, lambda: "exported" in footer(pilot), 60)
+        line = pilot.app.screen.query_one(ExportLine)
+        assert line.display
+        await pilot.press("x", "c", "escape")
+        assert not line.display
+        assert state.tally.marks[""] == unread
+    assert (tmp_path / "new" / "chat.jsonl").exists()
 
 
 async def test_a_cancelled_export_leaves_nothing(home: Home, tmp_path: Path) -> None:
@@ -133,8 +181,8 @@ async def test_a_cancelled_export_leaves_nothing(home: Home, tmp_path: Path) -> 
         screen = pilot.app.screen
         assert isinstance(screen, ReviewScreen)
         screen.action_cancel()
-        await until(pilot, lambda: "exporting" not in footer(pilot), 60)
-        assert "export cancelled" in footer(pilot)
+        await until(pilot, lambda: "export cancelled" in footer(pilot), 60)
+        assert "exporting" not in footer(pilot)
         assert isinstance(pilot.app.screen, ReviewScreen)
     assert list(tmp_path.glob("*turns*")) == []
 

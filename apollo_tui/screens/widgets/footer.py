@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from apollo_tui.screens.format import cut_end, width
+from apollo_tui.screens.format import clean, cut_end, width
 from apollo_tui.screens.glyphs import Glyphs
 from apollo_tui.screens.line import Line, Span, fitted, two_sided
 from apollo_tui.screens.marks import Act
@@ -53,8 +53,16 @@ def _width(hints: Sequence[Hint]) -> int:
     return sum(width(key) + width(label) + 4 for key, label in hints)
 
 
-def last_act(act: Act | None, on_its_way: bool, glyphs: Glyphs, elsewhere: str = "") -> list[Span]:
-    """`elsewhere` names the act's rollout where it is not the one that is shown."""
+def last_act(
+    act: Act | None,
+    on_its_way: bool,
+    glyphs: Glyphs,
+    elsewhere: str = "",
+    *,
+    short: bool = False,
+) -> list[Span]:
+    """`elsewhere` names the act's rollout where it is not the one that is shown; `short` leaves all
+    but the steps away."""
     if act is None:
         return []
     signs = {
@@ -64,13 +72,18 @@ def last_act(act: Act | None, on_its_way: bool, glyphs: Glyphs, elsewhere: str =
     }
     sign, style = signs.get(act.now.kind, (glyphs.unread, "dim"))
     later = glyphs.progress if on_its_way else ""
+    undo = [Span("u", "text bold"), Span(" undo", "dim")]
+    if short and not elsewhere:
+        said = f"{act.what.split()[0]}{later}"
+        return [Span(sign, style), Span(said, "dim" if on_its_way else "text"), Span(" "), *undo]
+    code = clean(act.now.code or "", ascii_only=glyphs.ascii)
     return [
         Span(f"{sign} ", style),
         Span(f"{act.words}{later}", "dim" if on_its_way else "text"),
+        Span(f" {'-' if glyphs.ascii else '·'} {code}" if code else "", style),
         Span(f" of {elsewhere}" if elsewhere else "", "dim"),
         Span("   "),
-        Span("u", "text bold"),
-        Span(" undo", "dim"),
+        *undo,
     ]
 
 

@@ -103,7 +103,10 @@ def rollout_header(row: RolloutRow, now: int, cells: int, glyphs: Glyphs, *, cor
     if core or cells >= 110:
         left += where
     if not core:
-        for label, value in measures(row, now)[: 3 if cells >= 110 else 0]:
+        told = measures(row, now)[:3]
+        if cells < 110:
+            told = [one for one in told if one[0] == "score"]
+        for label, value in told:
             main, slash, rest = value.partition("/")
             right += [
                 Span(f"{label} ", "dim"),

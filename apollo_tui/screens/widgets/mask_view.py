@@ -22,6 +22,7 @@ from apollo_tui.screens.mask_lines import (
     damaged,
     message_lines,
 )
+from apollo_tui.screens.observed import Told
 from apollo_tui.screens.review_state import ReviewState
 from apollo_tui.screens.transcript_state import TranscriptState
 from apollo_tui.screens.widgets.header import wide
@@ -148,7 +149,8 @@ class MaskView(Rows):
             message = self._message(ref)
             if position < 0:
                 message = {"role": "system", "text": message}
-            return message_lines(message, self._mask(position), view, whole=whole)
+            told = None if whole else self._told(position, message)
+            return message_lines(message, self._mask(position), view, whole=whole, told=told)
         except ApolloError as error:
             return damaged(error.line, view)
         except (ValueError, AttributeError, TypeError):
@@ -161,6 +163,18 @@ class MaskView(Rows):
             if len(self._read) > KEPT:
                 self._read.popitem(last=False)
         return self._read[ref]
+
+    def _told(self, position: int, message: dict[str, Any]) -> Told | None:
+        """What the log says of the observation at a position; None of what was carried over."""
+        state, history = self._state, self.apollo.history
+        assert state is not None and state.key is not None
+        if message.get("role") != "tool":
+            return None
+        rollout, segment = state.board.rollout, state.row(state.key).segment
+        place = state.answered(segment, position, str(message.get("call_id", "")))
+        n = None if place is None else history.entry_of_step(rollout, *place)
+        entries = [] if n is None else history.entries(rollout, n, 1)
+        return Told(entries[0].summary, entries[0].lines) if entries else None
 
     def _mask(self, position: int) -> ReplyMask:
         """How the reply at a position trains; what was carried over is context."""
