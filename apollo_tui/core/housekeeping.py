@@ -7,7 +7,7 @@ before the first of them goes, so that nothing goes on with half a workspace.
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -15,21 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from apollo_tui.config import load
-from apollo_tui.core.progress import Progress
 from apollo_tui.core.recorder import now
-from apollo_tui.core.restore import restore_progress
 from apollo_tui.errors import ApolloError, CommandRefused, HomeError, SandboxError, UnknownName
 from apollo_tui.log import commands
-from apollo_tui.log.events import FilesRemoved, SandboxRemoved
-from apollo_tui.log.read import RolloutRow
+from apollo_tui.log.events import FilesRemoved, RolloutCreated, SandboxRemoved
+from apollo_tui.log.read import History, RolloutRow
 from apollo_tui.log.states import FINAL_STATES
 from apollo_tui.log.store import Log
 from apollo_tui.log.types import RolloutSpec
 from apollo_tui.paths import Home
 from apollo_tui.sandbox import Sandbox
 from apollo_tui.sandbox.usage import parts_of, remove_tree, used_by
-
-logger = logging.getLogger(__name__)
 
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 NOT_NEEDED = ("spool", "tmp", "inside")
@@ -47,6 +43,15 @@ class Waste:
     bytes: int
     why: str
     unread: int = 0  # folders whose size is not known
+
+
+@dataclass(frozen=True)
+class Known:
+    """A rollout, and the event that says that its workspace is gone, if it is."""
+
+    row: RolloutRow
+    spec: RolloutSpec
+    removed: FilesRemoved | None
 
 
 class Housekeeping:
@@ -79,13 +84,13 @@ class Housekeeping:
         told = await self._log.answered(command.command)
         folder = self._home.rollout(command.rollout)
         async with self.deciding:
-            progress = await self._ended(command.rollout)
+            ended = await self._ended(command.rollout)
             if not folder.exists():
                 if told:
-                    return _removed(told[0][1], progress)
-                raise CommandRefused(f"{_name(progress)} has no files here; nothing was removed")
+                    return _removed(told[0][1], ended)
+                raise CommandRefused(f"{ended.row.name} has no files here; nothing was removed")
             used = await asyncio.to_thread(used_by, folder)
-            event = progress.files_removed or FilesRemoved(
+            event = ended.removed or FilesRemoved(
                 rollout=command.rollout,
                 by=command.by,
                 command=command.command,
@@ -93,28 +98,39 @@ class Housekeeping:
                 bytes=used.bytes,
                 why=f"{command.by} asked for it",
             )
-            if progress.files_removed is None:
-                await self._give_up(progress, event)
+            if ended.removed is None:
+                await self._give_up(ended, event)
         await self._delete(folder)
-        return _removed(event, progress)
+        return _removed(event, ended)
 
-    async def _ended(self, rollout: str) -> Progress:
+    async def _ended(self, rollout: str) -> Known:
         """Raises UnknownName or CommandRefused for a rollout that may still need its files."""
         at_rest = await self._at_rest(rollout)
-        progress = await restore_progress(self._log, rollout)
-        if progress.spec is None:
-            raise UnknownName(f"there is no rollout {rollout!r}; apollo-tui ls shows them")
-        if not at_rest or progress.state not in FINAL_STATES:
+        known = await asyncio.to_thread(self._read, rollout)
+        if not at_rest or known.row.state not in FINAL_STATES:
             raise CommandRefused(
-                f"{progress.spec.name} is {progress.state}, and needs its files; stop it first"
+                f"{known.row.name} is {known.row.state}, and needs its files; stop it first"
             )
-        return progress
+        return known
 
-    async def _give_up(self, progress: Progress, event: FilesRemoved) -> None:
+    def _read(self, rollout: str) -> Known:
+        """What there is to know of a rollout, without folding all its events. Blocks."""
+        with contextlib.closing(History(self._home.database)) as history:
+            row = history.rollout(rollout)
+            if row is None:
+                raise UnknownName(f"there is no rollout {rollout!r}; apollo-tui ls shows them")
+            (made,) = history.payloads(rollout, ["rollout_created"])
+            spec = RolloutCreated.model_validate_json(made[2]).spec
+            gone = [
+                FilesRemoved.model_validate_json(payload)
+                for *_, payload in history.payloads(rollout, ["files_removed"])
+            ]
+        return Known(row, spec, next((event for event in gone if event.workspace), None))
+
+    async def _give_up(self, ended: Known, event: FilesRemoved) -> None:
         """End the sandbox that was left, and say that the files go. Raises SandboxError."""
-        assert progress.spec is not None
         if event.workspace and event.rollout in await self._log.sandboxes_left():
-            sandbox = self._sandbox_of(event.rollout, progress.spec)
+            sandbox = self._sandbox_of(event.rollout, ended.spec)
             await sandbox.close(remove=True)
             await self._log.append(SandboxRemoved(rollout=event.rollout, identity=sandbox.identity))
         await self._log.append(event, durable=True)
@@ -161,13 +177,13 @@ class Housekeeping:
             return
         whole = waste.what == "files"
         async with self.deciding:
-            progress = await self._ended(waste.rollout)
+            ended = await self._ended(waste.rollout)
             parts = await asyncio.to_thread(_parts, folder)
             if not whole:
                 parts = tuple(part for part in parts if part in NOT_NEEDED)
-            if progress.files_removed is None:
+            if ended.removed is None:
                 await self._give_up(
-                    progress,
+                    ended,
                     FilesRemoved(
                         rollout=waste.rollout,
                         by=by,
@@ -190,8 +206,8 @@ class Housekeeping:
                 continue
             if not await self._at_rest(row.id):
                 continue
-            progress = await restore_progress(self._log, row.id)
-            waste = await asyncio.to_thread(_waste_of, row, folder, keep, progress, row.id in left)
+            known = await asyncio.to_thread(self._read, row.id)
+            waste = await asyncio.to_thread(_waste_of, known, folder, keep, row.id in left)
             if waste is not None:
                 found.append(waste)
         return found
@@ -237,14 +253,13 @@ class Housekeeping:
         return found, []
 
 
-def _waste_of(
-    row: RolloutRow, folder: Path, keep: float | None, progress: Progress, sandbox_left: bool
-) -> Waste | None:
+def _waste_of(known: Known, folder: Path, keep: float | None, sandbox_left: bool) -> Waste | None:
     """What of an ended rollout's files is not needed. Blocks."""
+    row = known.row
     parts = parts_of(folder)
     whole = used_by(folder)
     age = max(0.0, (now() - (row.ended_at or row.last_at)) / 1e6)
-    if progress.files_removed is not None:
+    if known.removed is not None:
         why = "left over when its files were removed"
         return Waste("files", row.id, row.name, row.state, whole.bytes, why, whole.unread)
     if keep is not None and age >= keep:
@@ -280,9 +295,5 @@ def _parts(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
 
 
-def _removed(event: Any, progress: Progress) -> dict[str, Any]:
-    return {"rollout": event.rollout, "name": _name(progress), "bytes": event.bytes}
-
-
-def _name(progress: Progress) -> str:
-    return progress.spec.name if progress.spec else "the rollout"
+def _removed(event: Any, ended: Known) -> dict[str, Any]:
+    return {"rollout": event.rollout, "name": ended.row.name, "bytes": event.bytes}
