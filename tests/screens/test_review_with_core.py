@@ -94,13 +94,13 @@ async def test_another_annotators_mark_arrives(home: Home) -> None:
         await pilot.press("j", "k")
         assert state.key == (9, 1)
         assert "not decided; others: hidden" in text(pilot)
-        assert "ben: reject" not in text(pilot)
+        assert "human    mask" not in text(pilot)
         await pilot.press("c")
         await until(pilot, lambda: not state.own)
         assert state.differs((9, 1)) == "ben"
         state.go((9, 1), "second")
         await pilot.press("k", "j")
-        assert "ben: reject" in text(pilot)
+        assert "▸ human    mask  ben  you: accept" in text(pilot)  # ben's rejection counts
 
 
 async def test_an_export_is_written_and_said(home: Home, tmp_path: Path) -> None:
