@@ -13,10 +13,16 @@ from apollo_tui.errors import ExportError, LogCorrupt
 from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.chat import FLAGS, Chat
 from apollo_tui.filter.export.chat_messages import ChatMessage
+from apollo_tui.filter.export.rewritten import ONLY_TOKENS
 from apollo_tui.filter.export.source import Source
+from apollo_tui.filter.export.tally import Tally
 from apollo_tui.filter.export.turns import Turns
+from apollo_tui.filter.rules import RuleSettings
+from apollo_tui.filter.run import FilterSettings
+from apollo_tui.log.events import ActionRewritten
 from apollo_tui.log.read import History
-from tests.filter.made import Made
+from apollo_tui.log.types import AssistantMessage, ToolCall, ToolMessage
+from tests.filter.made import Made, R
 from tests.filter.stored import RUN, only_rollout, write
 
 
@@ -261,3 +267,57 @@ async def test_only_replies_that_are_kept_as_a_whole_train_and_each_in_one_row(
             step for step, _ in row["meta"]["trained"]
         }
     assert sorted(row["meta"]["steps"][0] for row in Turns().rows(rollout)) == whole
+
+
+def rewrite(made: Made, *commands: str) -> None:
+    """Change the newest reply's calls before it goes on."""
+    before, step = made.sent[0], made.step_number
+    said = AssistantMessage.model_validate_json(before)
+    calls = [
+        ToolCall(id=f"c{step}-{ordinal}", tool="bash", arguments={"command": command})
+        for ordinal, command in enumerate(commands, 1)
+    ]
+    after = said.model_copy(update={"actions": tuple(calls)}).model_dump_json()
+    refs = {"before_ref": made.keep(before), "after_ref": made.keep(after)}
+    made.tell(ActionRewritten(rollout=R, step=step, ordinal=1, **refs))
+    answers = [ToolMessage(call_id=call.id, tool="bash", text="done") for call in calls]
+    made.sent = [after, *(one.model_dump_json() for one in answers)]
+
+
+REWRITTEN = FilterSettings(rules=RuleSettings(include_rewritten=True))
+
+
+@pytest.mark.parametrize(
+    ("said", "rewritten"), [(("one", "two"), ("better",)), (("one",), ("better", "more"))]
+)
+async def test_a_rewritten_reply_has_its_messages_calls_and_trains_in_no_whole_message(
+    opened: Any, said: tuple[str, ...], rewritten: tuple[str, ...]
+) -> None:
+    made = Made()
+    made.step(*(("bash", {"command": one}) for one in said), thinking="stale")
+    rewrite(made, *rewritten)
+    made.bash("next")
+    history = await opened(made, settings=REWRITTEN)
+    for a_format in (Chat(), Turns()):
+        rollout = only_rollout(history)
+        (row,) = a_format.rows(rollout)
+        assert row["meta"]["trained"] == [[2, 1]]
+        assert rollout.reasons == {ONLY_TOKENS: 1}
+    tally = Tally()
+    tally.add(rollout)
+    assert (tally.kept, tally.partial) == (len(rewritten) + 1, 0)
+    assert [json.loads(one.arguments)["command"] for one in rollout.steps[1].actions] == [
+        *rewritten
+    ]
+
+
+async def test_a_call_that_a_rewrite_added_is_masked_with_the_others(opened: Any) -> None:
+    made = Made()
+    made.bash("one")
+    rewrite(made, "better", "more")
+    made.bash("next")
+    rollout = only_rollout(await opened(made))
+    assert [rollout.verdicts.of(1, ordinal).rule for ordinal in (1, 2)] == ["off-policy"] * 2
+    (row,) = Chat().rows(rollout)
+    assert row["meta"]["trained"] == [[2, 1]]
+    assert not rollout.reasons

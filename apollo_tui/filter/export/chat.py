@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from apollo_tui.errors import ExportError
 from apollo_tui.filter.export import Row
+from apollo_tui.filter.export.rewritten import ONLY_TOKENS, only_for_tokens
 from apollo_tui.filter.export.source import Chat as ChatSample
 from apollo_tui.filter.export.source import FilteredRollout, MaskedSample
 from apollo_tui.filter.mask import TurnMask
@@ -41,6 +42,7 @@ class Chat:
 
     def rows(self, rollout: FilteredRollout) -> Iterator[Row]:
         for one in rollout.samples():
+            rollout.left_out(ONLY_TOKENS, only_for_tokens(one.masks))
             if not any(masked.whole for masked in one.masks):
                 rollout.left_out("segments in which no reply trains")
                 continue

@@ -18,6 +18,7 @@ from apollo_tui.filter.export.chat_messages import (
     chat_tools,
     system_offset,
 )
+from apollo_tui.filter.export.rewritten import with_rewritten_calls
 from apollo_tui.filter.mask import TurnMask, mask
 from apollo_tui.filter.run import stored_verdicts
 from apollo_tui.filter.samples import Sample, samples
@@ -154,7 +155,8 @@ class FilteredRollout:
 
     def left_out(self, reason: str, count: int = 1) -> None:
         """Count something that a format could not write, by a reason in a few words."""
-        self.reasons[reason] += count
+        if count:
+            self.reasons[reason] += count
 
 
 class Source:
@@ -185,13 +187,17 @@ class Source:
     def _rollout(self, rollout: str) -> FilteredRollout:
         trajectory = read_trajectory(self.history, rollout, self.run.as_of)
         verdicts = stored_verdicts(self.history.verdicts(self.run.run, rollout), trajectory)
-        if self.reviewed_only:
-            verdicts = only_reviewed(verdicts, trajectory)
         row = self.history.rollout(rollout)
         name = row.name if row is not None else rollout
-        return FilteredRollout(
+        found = FilteredRollout(
             self.history, self.run, rollout, name, trajectory, verdicts, self.reviewed_only
         )
+        found.trajectory, found.verdicts = with_rewritten_calls(
+            trajectory, verdicts, found.messages
+        )
+        if self.reviewed_only:
+            found.verdicts = only_reviewed(found.verdicts, found.trajectory)
+        return found
 
 
 def only_reviewed(verdicts: Verdicts, trajectory: Trajectory) -> Verdicts:

@@ -41,7 +41,7 @@ class Tally:
                     if trains:
                         self.kept += 1
                         self.unread += key not in verdicts.read
-                        self.partial += not masked.whole
+                        self.partial += not all(masked.actions)
                     else:
                         verdict = verdicts.of(*key)
                         by = verdict.rule if verdict.by == "rule" else verdict.by

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from apollo_tui.filter.export import Row
+from apollo_tui.filter.export.rewritten import ONLY_TOKENS, only_for_tokens
 from apollo_tui.filter.export.source import FilteredRollout
 
 
@@ -18,6 +19,7 @@ class Turns:
 
     def rows(self, rollout: FilteredRollout) -> Iterator[Row]:
         for one in rollout.samples():
+            rollout.left_out(ONLY_TOKENS, only_for_tokens(one.masks))
             kept = [masked for masked in one.masks if masked.whole]
             if not kept:
                 rollout.left_out("segments in which no reply trains")
