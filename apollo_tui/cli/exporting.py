@@ -196,7 +196,11 @@ def _print(facts: Facts, out: Path) -> None:
         f"{kept_and_unread(facts)}, "
         f"{sum(facts.masked.values()):,} masked, {facts.trained:,} train in these rows"
     )
-    for what, reasons in (("masked", facts.masked), ("left out", facts.left_out)):
+    for what, reasons in (
+        ("masked", facts.masked),
+        ("left out", facts.left_out),
+        ("noted", facts.notes),
+    ):
         for reason, count in reasons.items():
             click.echo(f"  {what} {count:,}: {reason}")
     for rollout, why in facts.gated.items():

@@ -46,6 +46,7 @@ def test_from_a_mark_to_an_export_and_back(
     done = program("export", ended, "--format", "chat", "--out", str(later))
     assert done.returncode == 0, done.stderr
     assert "masked 1: human" in done.stdout
+    assert "noted 0: samples that train replies whose thinking templates hide" in done.stdout
     (row,) = rows(later / "chat.jsonl")
     assert [2, 1] not in row["meta"]["trained"]
     noted = events(home, None, "exported")

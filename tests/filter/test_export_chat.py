@@ -17,6 +17,7 @@ from apollo_tui.filter.export.rewritten import ONLY_TOKENS
 from apollo_tui.filter.export.source import Source
 from apollo_tui.filter.export.tally import Tally
 from apollo_tui.filter.export.turns import Turns
+from apollo_tui.filter.export.unchecked import UNCHECKED, hides_thinking
 from apollo_tui.filter.rules import RuleSettings
 from apollo_tui.filter.run import FilterSettings
 from apollo_tui.log.events import ActionRewritten
@@ -139,6 +140,47 @@ async def test_a_template_that_changes_the_past_cuts_the_segment(opened: Any) ->
         False,
         True,
     ]
+
+
+SAID = st.sampled_from(["user", "tool", "says", "thinks"])
+
+
+@given(told=st.lists(st.tuples(SAID, st.booleans()), max_size=9))
+def test_thinking_is_hidden_where_a_reply_that_trains_is_shown_otherwise_in_the_end(
+    told: list[tuple[str, bool]],
+) -> None:
+    messages: list[ChatMessage] = [{"role": "user", "content": "Make it."}]
+    training = set()
+    for said, trains in told:
+        if said in ("says", "thinks"):
+            thinking = {"reasoning_content": "hm"} if said == "thinks" else {}
+            training |= {len(messages)} if trains else set()
+            messages.append({"role": "assistant", "content": "", **thinking})
+        else:
+            messages.append({"role": said, "content": "so"})
+    render = FreshAfterAdvice().render
+    shown = render(messages, [], add_generation_prompt=False)
+    assert hides_thinking(messages, training) == any(
+        not shown.startswith(render(messages[: place + 1], [], add_generation_prompt=False))
+        for place in training
+    )
+
+
+@pytest.mark.parametrize(("thinking", "count"), [("first", 1), ("", 0)])
+async def test_without_a_template_it_is_said_how_many_samples_nobody_checked(
+    opened: Any, thinking: str, count: int
+) -> None:
+    made = Made()
+    made.bash("one", thinking=thinking)
+    made.advise("Stop.")
+    made.bash("two", thinking=thinking)
+    history = await opened(made)
+    rollout = only_rollout(history)
+    list(Chat().rows(rollout))
+    assert rollout.notes == {UNCHECKED: count}
+    checked = only_rollout(history)
+    list(Chat(FreshAfterAdvice()).rows(checked))
+    assert not checked.notes
 
 
 class Forgetful(FreshAfterAdvice):

@@ -28,10 +28,15 @@ from apollo_tui.filter.export.rows import Chosen, Rows
 from apollo_tui.filter.export.source import Source
 from apollo_tui.filter.export.trainers import TRAINERS
 from apollo_tui.filter.export.turns import Turns
-from apollo_tui.filter.export.writer import Order, write_export
+from apollo_tui.filter.export.unchecked import UNCHECKED
+from apollo_tui.filter.export.writer import TOOLLESS, Order, write_export
+from apollo_tui.log.events import RequestSent
+from apollo_tui.log.prompts import segment_texts
 from apollo_tui.log.read import History
+from apollo_tui.log.types import ToolSpec
 from tests.filter.made import Made
 from tests.filter.stored import RUN, write
+from tests.filter.test_export_chat import FreshAfterAdvice
 
 
 class Noted:
@@ -310,6 +315,73 @@ async def test_a_trainers_files_and_words_are_beside_the_rows(
         TRAINERS["axolotl"].loading("chat", "../out-model")
         in (tmp_path / "out" / "README.md").read_text()
     )
+
+
+@pytest.fixture
+async def advised(tmp_path: Path) -> Any:
+    """A rollout that thinks, is advised, and goes on; its tools are not known."""
+    made = Made()
+    made.bash("one", thinking="first")
+    made.advise("Stop.")
+    made.bash("two", thinking="second")
+    await write(tmp_path / "apollo.db", made)
+    history = History(tmp_path / "apollo.db")
+    yield history
+    history.close()
+
+
+async def test_a_trainer_with_the_models_template_refuses_what_nobody_checked(
+    advised: History, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"1 sample would train .* add --template"):
+        export(advised, tmp_path / "out", trainer="axolotl")
+    assert left(tmp_path) == set()
+    checked = Chat(FreshAfterAdvice())
+    facts = export(advised, tmp_path / "out", checked, trainer="axolotl")
+    assert (facts.rows, facts.trained) == (2, 2)
+    assert UNCHECKED not in facts.notes
+
+
+@pytest.mark.parametrize("trainer", [None, "llamafactory", "slime"])
+async def test_other_chats_without_a_template_say_that_nobody_checked(
+    advised: History, tmp_path: Path, trainer: str | None
+) -> None:
+    facts = export(advised, tmp_path / "out", trainer=trainer)
+    assert facts.notes[UNCHECKED] == 1
+    assert f"- {UNCHECKED}: 1" in (tmp_path / "out" / "README.md").read_text()
+
+
+async def test_a_trainer_that_takes_no_thinking_has_none_to_hide(
+    advised: History, tmp_path: Path
+) -> None:
+    assert UNCHECKED not in export(advised, tmp_path / "out", trainer="openai").notes
+
+
+@pytest.mark.parametrize("a_format", [Chat(), Turns(), Inspect()])
+async def test_samples_whose_tools_are_not_known_are_counted(
+    advised: History, tmp_path: Path, a_format: Format
+) -> None:
+    facts = export(advised, tmp_path / "out", a_format)
+    assert facts.notes[TOOLLESS] == 1
+    assert f"- {TOOLLESS}: 1" in (tmp_path / "out" / "README.md").read_text()
+
+
+async def test_samples_with_tools_are_not_counted(tmp_path: Path) -> None:
+    tool = ToolSpec(name="bash", description="Run it.", parameters={"type": "object"})
+    made = rollout()
+    _, tools = segment_texts("Be careful.", [tool])
+    made.events = [
+        event.model_copy(update={"tools_ref": made.keep(tools)})
+        if isinstance(event, RequestSent) and event.starts_segment
+        else event
+        for event in made.events
+    ]
+    await write(tmp_path / "apollo.db", made)
+    history = History(tmp_path / "apollo.db")
+    try:
+        assert TOOLLESS not in export(history, tmp_path / "out").notes
+    finally:
+        history.close()
 
 
 async def test_only_reviewed_masks_what_nobody_read(history: History, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.rewritten import ONLY_TOKENS, only_for_tokens
 from apollo_tui.filter.export.source import Chat as ChatSample
 from apollo_tui.filter.export.source import FilteredRollout, MaskedSample
+from apollo_tui.filter.export.unchecked import UNCHECKED, hides_thinking
 from apollo_tui.filter.mask import TurnMask
 from apollo_tui.filter.stability import Piece, Template, stable_pieces
 
@@ -47,6 +48,9 @@ class Chat:
                 rollout.left_out("segments in which no reply trains")
                 continue
             chat = rollout.chat(one.sample)
+            if self._template is None:
+                training = {m.position + chat.offset for m in one.masks if m.whole}
+                rollout.noted(UNCHECKED, hides_thinking(chat.messages, training))
             for piece in self._pieces(rollout, one, chat):
                 yield _row(rollout, one, chat, piece)
 

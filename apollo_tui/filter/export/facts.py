@@ -44,6 +44,7 @@ class Facts(Value):
     partial: int
     masked: dict[str, int] = Field(default_factory=dict)  # by who decided, or which rule
     left_out: dict[str, int] = Field(default_factory=dict)  # what could not be a row, by reason
+    notes: dict[str, int] = Field(default_factory=dict)  # what to know of the rows that were made
 
     rows_file: str
     rows_made: int
@@ -65,6 +66,7 @@ def facts_of(
     chosen: Chosen | None,
     exported: dict[str, str],
     left_out: dict[str, int],
+    notes: dict[str, int],
 ) -> Facts:
     run = source.run
     return Facts(
@@ -87,6 +89,7 @@ def facts_of(
         partial=tally.partial,
         masked=dict(sorted(tally.masked.items())),
         left_out=dict(sorted(left_out.items())),
+        notes=dict(sorted(notes.items())),
         rows_file=written.file,
         rows_made=written.made,
         rows=written.rows,

@@ -40,6 +40,7 @@ def readme(facts: Facts, loading: str | None = None) -> str:
         _table(_counts(facts)),
         _reasons("Masked, by whom or by which rule", facts.masked),
         _reasons("Left out", facts.left_out),
+        _reasons("To know", facts.notes),
         _gated(facts),
         _choice(facts),
         "## How to load it\n\n" + (loading or _LOADING[facts.format].format(file=facts.rows_file)),

@@ -66,6 +66,7 @@ class FilteredRollout:
     verdicts: Verdicts
     reviewed_only: bool = False
     reasons: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
     replies_told: int = 0  # how many of its replies were given out, for progress
 
     def samples(self) -> Iterator[MaskedSample]:
@@ -157,6 +158,10 @@ class FilteredRollout:
         """Count something that a format could not write, by a reason in a few words."""
         if count:
             self.reasons[reason] += count
+
+    def noted(self, what: str, count: int = 1) -> None:
+        """Count something that is written, and that a reader should know of; 0 is said, too."""
+        self.notes[what] += count
 
 
 class Source:

@@ -16,6 +16,7 @@ class Tally:
     that no person looked at. `partial` are kept actions whose reply has a masked one beside them: forms
     that mask whole messages can't train them. `masked_replies` are replies, among those that samples
     hold, which may not train as a whole: what a trainer that trains every reply would train wrongly.
+    `toolless` are samples with calls of tools that the log does not describe, as imported ones have.
     """
 
     rollouts: int = 0
@@ -25,6 +26,7 @@ class Tally:
     unread: int = 0
     partial: int = 0
     masked_replies: int = 0
+    toolless: int = 0
     masked: Counter[str] = field(default_factory=Counter)
 
     def add(self, rollout: FilteredRollout) -> None:
@@ -33,6 +35,8 @@ class Tally:
         self.rollouts += 1
         for one in rollout.samples():
             self.samples += 1
+            if any(turn.step.actions for turn in one.sample.turns):
+                self.toolless += not rollout.prompt_head(one.sample)[1]
             for turn, masked in zip(one.sample.turns, one.masks, strict=True):
                 self.replies += 1
                 self.masked_replies += not masked.whole

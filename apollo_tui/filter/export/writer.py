@@ -29,6 +29,7 @@ from apollo_tui.filter.export.source import Source
 from apollo_tui.filter.export.tally import Tally
 from apollo_tui.filter.export.trainers.trainer import Trainer
 
+TOOLLESS = "samples whose tools are not known: their rows describe none"
 NO_PAIRS = "no reply was rewritten, none was retried, and no two of these rollouts are forks"
 
 
@@ -94,13 +95,16 @@ def write_export(
         _make_sure_it_fits(size, order.target, watcher)
     with new_folder(order.target, replace=order.replace) as partial:
         left_out: Counter[str] = Counter()
+        notes: Counter[str] = Counter()
         with closing(Rows(partial, a_format, order.chosen)) as rows:
-            for row in _rows(source, a_format, trainer, watcher, counted, left_out):
+            for row in _rows(source, a_format, trainer, watcher, counted, left_out, notes):
                 rows.write(row)
             written = rows.finish()
         if not written.rows:
             why = _listed(left_out) or NO_PAIRS
             raise ExportError(f"nothing to export as {a_format.name}: {why}")
+        if trainer is not None:
+            trainer.check_notes(notes)
         facts = facts_of(
             source,
             counted.tally,
@@ -111,6 +115,7 @@ def write_export(
             chosen=order.chosen,
             exported=counted.exported,
             left_out=left_out,
+            notes=notes,
         )
         return _write_beside(partial, facts, order, trainer, written)
 
@@ -134,12 +139,13 @@ def _rows(
     watcher: Watcher,
     counted: _Counted,
     left_out: Counter[str],
+    notes: Counter[str],
 ) -> Iterator[Row]:
-    """All rows, as the trainer reads them; what is left out is counted at the end."""
+    """All rows, as the trainer reads them; what is left out, or to be known, is counted at the end."""
     done = 0
-    rollouts: list[Counter[str]] = []
+    told: list[tuple[Counter[str], Counter[str]]] = []
     for rollout in source.rollouts():
-        rollouts.append(rollout.reasons)
+        told.append((rollout.reasons, rollout.notes))
         for row in a_format.rows(rollout):
             adapted = row if trainer is None else trainer.adapt(a_format.name, row)
             if adapted is not None:
@@ -147,8 +153,13 @@ def _rows(
             watcher.progress(done + rollout.replies_told, counted.tally.replies)
         done += counted.replies[rollout.rollout]
         watcher.progress(done, counted.tally.replies)
-    for reasons in (*rollouts, Counter() if trainer is None else trainer.reasons):
+    for reasons, noted in told:
         left_out.update(reasons)
+        notes.update(noted)
+    if trainer is not None:
+        left_out.update(trainer.reasons)
+    if counted.tally.toolless:
+        notes[TOOLLESS] = counted.tally.toolless
 
 
 def _write_beside(

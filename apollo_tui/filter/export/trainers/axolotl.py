@@ -52,6 +52,7 @@ learning_rate: 1.0e-5
 class Axolotl(Trainer):
     name = "axolotl"
     reads = ("chat", "tokens")
+    shows_with_the_tokenizers_template = True
     refuses: ClassVar[Mapping[str, str]] = {
         "preferences": "Axolotl's loader of preferences would drop tool calls and thinking"
     }

@@ -23,6 +23,7 @@ _KEYS = {
 class OpenAI(Trainer):
     name = "openai"
     reads = ("chat", "preferences")
+    takes_thinking = False
 
     def adapt(self, format: str, row: Row) -> Row | None:
         if format == "chat":

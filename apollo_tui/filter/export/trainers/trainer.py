@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from apollo_tui.errors import ExportError
 from apollo_tui.filter.export import Row
 from apollo_tui.filter.export.tally import Tally
+from apollo_tui.filter.export.unchecked import UNCHECKED
 from apollo_tui.paths import data_dir
 
 LONGEST = 32_768
@@ -27,6 +28,10 @@ class Trainer(ABC):
     """What would be wrong, for formats that it would read and train wrongly; `{masked}` stands for
     the masked replies that would train, "" when there are none."""
 
+    shows_with_the_tokenizers_template: ClassVar[bool] = False
+    """Whether it renders messages with the template of MODEL's tokenizer, whatever that hides."""
+    takes_thinking: ClassVar[bool] = True
+
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
 
@@ -39,6 +44,20 @@ class Trainer(ABC):
         wrong = self.refuses.get(format, f"{format} is not written for {self.name}")
         why = wrong.format(masked=_masked(tally))
         raise ExportError(f"{why}: use --format {' | '.join(self.reads)}")
+
+    def check_notes(self, notes: Counter[str]) -> None:
+        """Once all rows are known. Raises ExportError when this trainer would show replies otherwise
+        than they were said, with the count and what to do; takes out what does not concern it."""
+        if not self.takes_thinking:
+            notes.pop(UNCHECKED, None)
+        count = notes[UNCHECKED]
+        if self.shows_with_the_tokenizers_template and count:
+            samples = "1 sample" if count == 1 else f"{count:,} samples"
+            raise ExportError(
+                f"{self.name} renders with the model's own template, and {samples} would train replies "
+                "whose thinking templates hide after a later message to the model: add --template, the "
+                "model's folder, or use --format tokens"
+            )
 
     def adapt(self, format: str, row: Row) -> Row | None:
         """The row as this trainer reads it; None when it can't, which is counted in `reasons`. The
