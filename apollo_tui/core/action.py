@@ -84,7 +84,10 @@ class Actor:
     async def _in_core(self, tool: SystemTool, arguments: BaseModel, again: bool) -> ToolResult:
         if again and not tool.repeatable:
             return _made_up("unknown", LOST, "outcome unknown")
-        return await self.channel.unless_stopped(tool.run(arguments, self.situation))
+        try:
+            return await self.channel.unless_stopped(tool.run(arguments, self.situation))
+        except SandboxError as error:
+            return await self._sandbox_lost(error)
 
     async def _in_sandbox(self, tool: SandboxTool, arguments: BaseModel, job: Job) -> ToolResult:
         try:
@@ -184,6 +187,7 @@ class Actor:
             texts=texts,
             durable=True,
         )
+        self.situation.left_running.take_up()
         return result, observation
 
 

@@ -17,6 +17,8 @@ from apollo_tui.log.events import (
     EvaluationStarted,
     Event,
     FilesRemoved,
+    JobEnded,
+    JobStarted,
     ModelFailed,
     PageViewed,
     Paused,
@@ -78,6 +80,7 @@ class Progress:
     observed: dict[int, Observed] = field(default_factory=dict)  # by ordinal
     said: list[SaidByUser] = field(default_factory=list)  # after the observations
     running_action: ActionStarted | None = None
+    jobs: dict[str, bool] = field(default_factory=dict)  # what actions left running: has it ended
     page: PageViewed | None = None  # the open web page
     reminded: bool = False
     asked: bool = False  # a question waits for a person
@@ -149,6 +152,10 @@ class Progress:
                 )
                 if event.finishes:
                     self.finished = "the agent finished"
+            case JobStarted():
+                self.jobs.setdefault(event.job, False)
+            case JobEnded():
+                self.jobs[event.job] = True
             case PageViewed():
                 self.page = event
             case ReminderSent():

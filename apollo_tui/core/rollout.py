@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from apollo_tui.client import Streamed
 from apollo_tui.core.action import Actor
@@ -14,6 +15,7 @@ from apollo_tui.core.agent import Agent
 from apollo_tui.core.browsing import Browser
 from apollo_tui.core.channel import Channel, Interrupted
 from apollo_tui.core.evaluation import Score, copy_tree, evaluate, evaluation_spec
+from apollo_tui.core.left_running import LeftRunning
 from apollo_tui.core.recorder import Recorder, now
 from apollo_tui.core.tools import ToolResult
 from apollo_tui.core.watching import FileWatch
@@ -35,6 +37,7 @@ from apollo_tui.log.types import RolloutSpec, Usage
 from apollo_tui.models import Model
 from apollo_tui.paths import Home
 from apollo_tui.sandbox import Sandbox, SandboxSpec
+from apollo_tui.sandbox.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,8 @@ class Rollout:
         self._files = files
         self._sandbox_spec = sandbox_spec
         self.sandbox = open_sandbox(sandbox_spec)
+        self.sessions = Sessions(self.sandbox)
+        self.left_running = LeftRunning(recorder, self.sessions)
 
     @property
     def spec(self) -> RolloutSpec:
@@ -116,7 +121,7 @@ class Rollout:
                 self.sandbox.workspace_path,
                 self._publish,
             )
-            async with self._files:
+            async with self._files, self.left_running:
                 reason = await agent.work()
         except Interrupted:
             await self._stop()
@@ -256,6 +261,28 @@ class Rollout:
         if self.progress.queue:
             return "advice arrived"
         return "the operator paused you" if self.progress.paused else "you were woken up"
+
+    async def until(self, work: Coroutine[Any, Any, None], seconds: float) -> str:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda _: self.channel.poke())
+        try:
+            early = await self.sleep(seconds)
+            if task.done():
+                task.result()
+                return ""
+            return early or "it did not happen in that time"
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def time_left(self) -> float | None:
+        return self.progress.time_left(now())
+
+    @property
+    def action(self) -> str:
+        running = self.progress.running_action
+        assert running is not None
+        return f"{running.step}-{running.ordinal}"
 
     async def submit(self) -> ToolResult:
         evaluation = self.spec.task.evaluation

@@ -26,6 +26,8 @@ from apollo_tui.log.events import (
     Frozen,
     GuardFired,
     HintViewed,
+    JobEnded,
+    JobStarted,
     JudgeAnswered,
     JudgeBegan,
     Marked,
@@ -162,8 +164,14 @@ def _change(db: sqlite3.Connection, seq: int, event: Event) -> None:
             _set(db, rollout, "in_flight = ''")
         case SummaryCompleted():
             _spend(db, rollout, event.usage)
-        case ActionStarted() | ActionFinished() | ActionBackgrounded():
+        case ActionStarted() | ActionFinished() | ActionBackgrounded() | JobStarted():
             _action(db, event)
+        case JobEnded():
+            db.execute(
+                "UPDATE actions SET disposition = 'completed', exit_code = ?"
+                " WHERE rollout = ? AND job = ? AND disposition = 'background'",
+                (event.exit_code, rollout, event.job),
+            )
         case AdviceQueued() | AdviceWithdrawn() | AdviceDelivered() | AdviceJudged():
             _advice(db, event)
         case Marked() | Unmarked():
@@ -291,12 +299,16 @@ def _step(db: sqlite3.Connection, seq: int, event: StepCompleted) -> None:
 
 
 def _action(
-    db: sqlite3.Connection, event: ActionStarted | ActionFinished | ActionBackgrounded
+    db: sqlite3.Connection,
+    event: ActionStarted | ActionFinished | ActionBackgrounded | JobStarted,
 ) -> None:
     key = (event.rollout, event.step, event.ordinal)
     where = " WHERE rollout = ? AND step = ? AND ordinal = ?"
     if isinstance(event, ActionBackgrounded):
         db.execute("UPDATE actions SET disposition = 'background'" + where, key)
+        return
+    if isinstance(event, JobStarted):
+        db.execute("UPDATE actions SET job = ?" + where, (event.job, *key))
         return
     if isinstance(event, ActionStarted):
         db.execute(

@@ -6,15 +6,18 @@ wrote, so a later core can compute it from the job's files. A `SystemTool` runs 
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from apollo_tui.core.browsing import Browser
+from apollo_tui.core.left_running import LeftRunning
 from apollo_tui.log.events import Event
 from apollo_tui.log.types import Disposition
 from apollo_tui.sandbox import Job, Outcome, Sandbox
+from apollo_tui.sandbox.sessions import Sessions
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,35 @@ class Situation(Protocol):
         ...
 
     @property
+    def sessions(self) -> Sessions:
+        """The terminal sessions of its sandbox."""
+        ...
+
+    @property
+    def left_running(self) -> LeftRunning:
+        """What its actions left running."""
+        ...
+
+    @property
+    def action(self) -> str:
+        """The id of the action that runs: the same when it is run again after a crash."""
+        ...
+
+    @property
     def browser(self) -> Browser:
         """The web, as far as the task lets it be read."""
         ...
 
     async def sleep(self, seconds: float) -> str:
         """Wait; returns why it ended early ("advice arrived", "paused"), or an empty text."""
+        ...
+
+    async def until(self, work: Coroutine[Any, Any, None], seconds: float) -> str:
+        """Wait until `work` is done; returns why it ended before that, or an empty text."""
+        ...
+
+    def time_left(self) -> float | None:
+        """Seconds of working time; None when nothing limits them."""
         ...
 
     async def submit(self) -> ToolResult:

@@ -18,6 +18,7 @@ from apollo_tui.core.tools.command import BASH
 from apollo_tui.core.tools.files import FILE_TOOLS
 from apollo_tui.core.tools.observation import observation, storable, telling_line
 from apollo_tui.core.tools.parse import PARSE_TOOLS
+from apollo_tui.core.tools.sessions import SESSION_TOOLS
 from apollo_tui.core.tools.system import SYSTEM_TOOLS
 from apollo_tui.core.tools.web import WEB_TOOLS
 from apollo_tui.log.types import RolloutSpec, ToolCall, ToolSpec
@@ -26,7 +27,8 @@ FAULTS_AT_MOST = 5
 SUMMARY_AT_MOST = 1000  # characters of a call's arguments in one line
 
 TOOLS: dict[str, Tool] = {
-    tool.name: tool for tool in (BASH, *FILE_TOOLS, *PARSE_TOOLS, *WEB_TOOLS, *SYSTEM_TOOLS)
+    tool.name: tool
+    for tool in (BASH, *SESSION_TOOLS, *FILE_TOOLS, *PARSE_TOOLS, *WEB_TOOLS, *SYSTEM_TOOLS)
 }
 WEB = frozenset(tool.name for tool in WEB_TOOLS)
 

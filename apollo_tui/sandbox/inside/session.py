@@ -71,6 +71,7 @@ TITLE = 200  # characters of a command's line in the output
 READY_IN = 10.0  # seconds a shell has to come up
 LOOK_AGAIN = 0.2  # seconds between looks at the processes while somebody waits for idleness
 KILL_AGAIN = 0.05
+ROUNDS = 3  # of KILL, after which what is still there is stopped first
 KILL_GRACE = 2.0  # seconds between TERM and KILL when its processes are killed
 SHELL_GRACE = 0.5  # more seconds until the shell itself is killed, which is replaced
 PROCESSES_TOLD = 50
@@ -96,6 +97,7 @@ class Killing:
         self.shell_at = self.kill_at + SHELL_GRACE
         self.seen: dict[int, str] = {}
         self.killed_shell = False
+        self.rounds = 0  # of KILL
 
 
 class Session(Runner):
@@ -126,7 +128,6 @@ class Session(Runner):
     def _start_shell(self) -> None:
         assert self.terminal is not None
         self.shell = Shell(self, self.terminal, self.cwd)
-        self.ready_until = time.monotonic() + READY_IN
 
     def _is_settled(self) -> bool:
         if self.kill_at is None:
@@ -259,12 +260,14 @@ class Session(Runner):
         except CannotRun as error:
             self._refuse_to_run(str(error))
             return
-        self._feed()
+        assert self.shell is not None
+        self.shell.settle()
+        self.ready_until = time.monotonic() + READY_IN
 
     def _feed(self) -> None:
         """Give the shell its command, if it waits for one."""
         command, shell, terminal = self.foreground, self.shell, self.terminal
-        if command is None or command.fed or shell is None or not shell.ready:
+        if command is None or command.fed or shell is None or not shell.is_ready:
             return
         assert terminal is not None
         self._read_terminal(DRAIN_AT_MOST)
@@ -483,7 +486,11 @@ class Session(Runner):
         self._note(others)
         at = time.monotonic()
         if at >= killing.kill_at:
-            send(signal.SIGSTOP, others)  # or a fork bomb would outrun the killing
+            # A fork bomb would outrun the killing. But a shell takes a stopped job for one that is
+            # over, so nothing is stopped that can be killed at once.
+            killing.rounds += 1
+            if killing.rounds > ROUNDS:
+                send(signal.SIGSTOP, others)
             send(signal.SIGKILL, others)
         if at >= killing.shell_at and self.foreground is not None and self.shell is not None:
             killing.killed_shell = True

@@ -37,6 +37,7 @@ ENVIRONMENT = {
 }
 READ_IT = f". /proc/self/fd/{SCRIPT_FD} </dev/tty"
 REPORT = r'printf %s\\0 "$?" "${PWD-}" >&'
+NOTHING = "{ :; } 2>/dev/null\n"
 # bash reads the second line when it is done with the first, whatever became of it.
 BASH_REPORTS = f"{{ builtin {REPORT}{REPORT_FD['bash']}; PS1= PS2=; }} 2>/dev/null\n"
 # Any other sh may throw away what it has read ahead, but it always makes its prompt.
@@ -103,7 +104,7 @@ class Shell:
             command[1:1] = [b"--norc", b"--noprofile", b"--noediting"]
         else:
             environment[b"PS1"] = SH_PROMPT.encode()
-        self.ready = False
+        self._awaited = 1  # reports
         self._heard = b""
         try:
             self._script = tempfile.TemporaryFile(dir=runner.config["tmp"])  # noqa: SIM115
@@ -163,28 +164,46 @@ class Shell:
             os.write(say, f"could not be started: {type(error).__name__}: {error}".encode())
         os._exit(126)
 
+    @property
+    def is_ready(self) -> bool:
+        """It waits for its next line."""
+        return self._awaited == 0
+
+    def settle(self) -> None:
+        """Have it say now what has become of its background jobs, and not in the middle of what
+        comes next. It is ready again when it is heard."""
+        self._awaited += 1
+        self._tell(NOTHING + (BASH_REPORTS if self.is_bash else ""))
+
     def feed(self, command: bytes) -> None:
         """Have it run a command. Only when it is ready. Raises OSError when that cannot be kept."""
         self._script.seek(0)
         self._script.truncate()
         self._script.write(command)
         self._script.flush()
-        self.ready = False
+        self._awaited += 1
         if self.is_bash:
             self._tell(f"{READ_IT}\n{BASH_REPORTS}")
         else:
             self._tell(f"{READ_IT}; {SH_KEEPS_ITS_PROMPT}\n")
 
     def hear(self) -> tuple[int | None, str] | None:
-        """The exit code of what it was told, and its folder; None while it has not come back."""
+        """The exit code of what it was told last, and its folder; None while it is at it."""
         with contextlib.suppress(BlockingIOError):
             while more := os.read(self.reports, 65536):
                 self._heard = (self._heard + more)[-65536:]
         words = self._heard.split(b"\0")
-        if len(words) < 3:
+        reports = (len(words) - 1) // 2
+        if self.is_ready:  # nothing was asked: a command has written there
+            self._heard = b""
             return None
-        code, folder, self._heard = words[-3], words[-2], words[-1]
-        self.ready = True
+        if reports == 0:
+            return None
+        code, folder = words[2 * reports - 2 : 2 * reports]
+        self._heard = b"\0".join(words[2 * reports :])
+        self._awaited = max(0, self._awaited - reports)
+        if not self.is_ready:
+            return None
         return (int(code) if code.isdigit() else None), os.fsdecode(folder)
 
     def close(self) -> None:

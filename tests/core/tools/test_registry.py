@@ -16,6 +16,21 @@ from apollo_tui.log.types import ToolCall
 # The names and arguments models were trained with.
 NAMES = {
     "bash": ["command", "timeout"],
+    "create_session": ["session_id", "computer_ip"],
+    "list_sessions": ["computer_ip"],
+    "run_command": ["command", "session_id", "wait_for_completion", "timeout", "computer_ip"],
+    "input_in_session": ["session_id", "input_text", "computer_ip"],
+    "get_session_output": [
+        *("session_id", "start_lines", "end_lines", "since_timestamp", "computer_ip")
+    ],
+    "get_session_recent_output": ["session_id", "seconds", "computer_ip"],
+    "get_session_status": ["session_id", "computer_ip"],
+    "check_session_idle": ["session_id", "computer_ip"],
+    "clear_session_buffer": ["session_id", "computer_ip"],
+    "close_session": ["session_id", "computer_ip"],
+    "close_all_sessions": ["computer_ip"],
+    "kill_session_processes": ["session_id", "force", "computer_ip"],
+    "wait_for": ["session_id", "seconds", "until", "pattern", "computer_ip"],
     "open_file": ["path", "line_number", "context_lines"],
     "file_goto_line": ["line_number"],
     "file_scroll_down": [],
