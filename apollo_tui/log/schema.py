@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from apollo_tui.errors import LogCorrupt, LogError, DiskFull, LogTooNew
+from apollo_tui.errors import DiskFull, LogCorrupt, LogError, LogTooNew
 
 SQLITE_VERSION = sqlite3.sqlite_version_info
 NEEDS_SQLITE = (3, 35, 0)  # the first with RETURNING
