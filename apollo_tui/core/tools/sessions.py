@@ -268,7 +268,7 @@ SESSION_TOOLS = (
         "get_session_output, check_session_idle, or wait_for. With it, a command that takes longer "
         "than the timeout goes on running as well.",
         RunCommand,
-        lambda a: f"{a.session_id}: {' '.join(a.command.split())}",
+        lambda a: " ".join(a.command.split()),
         _run,
     ),
     SessionTool(
@@ -277,7 +277,7 @@ SESSION_TOOLS = (
         "Type into the terminal of a session whose command waits for input, or press a key such as "
         "ctrl+c.",
         InputInSession,
-        lambda a: f"{a.session_id}: {' '.join(a.input_text.split())}",
+        lambda a: f'"{" ".join(a.input_text.split())}" in {a.session_id}',
         _input,
     ),
     SessionTool(
@@ -343,7 +343,7 @@ SESSION_TOOLS = (
         "command_kill_processes",
         "End the command of a session and its background processes; the session stays.",
         KillSessionProcesses,
-        lambda a: f"{a.session_id}{' force' if a.force else ''}",
+        lambda a: f"{a.session_id}{' force=true' if a.force else ''}",
         _kill,
     ),
     SessionTool(
@@ -352,7 +352,9 @@ SESSION_TOOLS = (
         "Wait until a session's command ends, its output matches, or it is idle. It costs nothing, "
         "and ends early when the operator sends advice or pauses you.",
         WaitFor,
-        lambda a: f"{a.session_id} {a.pattern or a.until} {a.seconds:g}",
+        lambda a: (
+            f"{a.session_id} {a.seconds:g}s until {f'/{a.pattern}/' if a.pattern else a.until}"
+        ),
         _wait_for,
     ),
 )

@@ -16,7 +16,7 @@ import pytest
 
 from apollo_tui.client import Client
 from apollo_tui.core.tools import InvalidCall
-from apollo_tui.core.tools.registry import read_call
+from apollo_tui.core.tools.registry import read_call, summarise_call
 from apollo_tui.core.tools.session_arguments import as_typed
 from apollo_tui.filter import rules
 from apollo_tui.log.read import History, RolloutRow
@@ -24,6 +24,7 @@ from apollo_tui.log.trajectory import read_trajectory
 from apollo_tui.log.types import ToolCall
 from apollo_tui.paths import Home
 from apollo_tui.sandbox import Kind
+from tests.filter.made import Made
 from tests.running import Reply, core, end_core, ended, events, script, task_folder, until
 from tests.sandboxes import KINDS, processes, require
 
@@ -448,3 +449,36 @@ def test_bad_arguments_are_told(tool: str, arguments: dict[str, Any], said: str)
     with pytest.raises(InvalidCall) as refused:
         read_call(ToolCall(id="1", tool=tool, arguments=arguments), None)
     assert said in refused.value.result.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "line", "effect"),
+    [
+        ("run_command", {"command": "ls   -l", "session_id": "a"}, "ls -l", "looks"),
+        ("run_command", {"command": "rm x", "session_id": "a"}, "rm x", "changes"),
+        (
+            "input_in_session",
+            {"session_id": "a b", "input_text": "ctrl+c"},
+            '"ctrl+c" in a b',
+            "kills",
+        ),
+        ("get_session_recent_output", {"session_id": "a"}, "a 10", "looks"),
+        ("get_session_recent_output", {"session_id": "a", "seconds": 60}, "a 60", "looks"),
+        ("kill_session_processes", {"session_id": "a", "force": True}, "a force=true", "kills"),
+        ("wait_for", {"session_id": "a", "seconds": 1800}, "a 1800s until exit", "waits"),
+        (
+            "wait_for",
+            {"session_id": "a", "seconds": 5, "until": "regex", "pattern": "epoch 1"},
+            "a 5s until /epoch 1/",
+            "waits",
+        ),
+    ],
+)
+def test_the_line_of_an_action_and_what_the_filter_takes_it_for(
+    tool: str, arguments: dict[str, Any], line: str, effect: str
+) -> None:
+    assert summarise_call(ToolCall(id="1", tool=tool, arguments=arguments)) == line
+    made = Made()
+    made.step((tool, arguments))
+    case = made.case()
+    assert case.effect(case.actions[0]) == effect
