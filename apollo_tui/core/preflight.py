@@ -15,7 +15,7 @@ from apollo_tui.log.types import RolloutSpec, Task
 from apollo_tui.models.choose import choose_model
 from apollo_tui.paths import Home, data_dir
 from apollo_tui.sandbox import Kind
-from apollo_tui.sandbox.choose import probe
+from apollo_tui.sandbox.choose import best_kind, probe
 from apollo_tui.tasks import bare_task, load_task
 
 
@@ -123,18 +123,14 @@ def choose_kind(command: Run, task: Task) -> Kind:
         if why := probe(command.sandbox):
             raise SandboxUnavailable(why)
         return command.sandbox
-    wanted: tuple[Kind, ...] = ("docker", "bubblewrap")
-    reasons = []
-    for kind in wanted:
-        why = probe(kind)
-        if why is None:
-            return kind
-        reasons.append(why)
-    if plain_allowed:
-        return "plain"
-    raise SandboxUnavailable(
-        f"no sandbox: {'; '.join(reasons)}; or accept plain processes with --unisolated"
-    )
+    try:
+        return best_kind()
+    except SandboxUnavailable as error:
+        if plain_allowed:
+            return "plain"
+        raise SandboxUnavailable(
+            f"{error.line}; or accept plain processes with --unisolated"
+        ) from error
 
 
 def _is_bundled_demo(command: Run, task: Task) -> bool:

@@ -1,7 +1,7 @@
 """Do two who decide on the same actions agree? Cohen's kappa and the confusion table.
 
-One is the judge and the other the people, or both are annotators. Only what keeps or masks is
-compared: an action marked unsure or reviewed, or not marked at all, is in no table.
+One is the judge and the other the people. Only what keeps or masks is compared: an action marked unsure
+or reviewed, or not marked at all, is in no table.
 
 Kappa (Cohen 1960, "A coefficient of agreement for nominal scales") is the agreement beyond what chance
 would give: 1 when they always agree, 0 when no more often than by chance, below 0 when less often.
@@ -77,16 +77,6 @@ def judge_with_people(trajectory: Trajectory, judge: str) -> Iterator[Pair]:
         mark = marks.get(key)
         if mark is not None and mark.mark in ("accept", "reject"):
             yield said.keep, mark.mark == "accept"
-
-
-def annotators(trajectory: Trajectory, first: str, second: str) -> Iterator[Pair]:
-    """The marks of two annotators, of every action that both accepted or rejected."""
-    for _, made in trajectory.marks:
-        keeps = {
-            one.annotator: one.mark == "accept" for one in made if one.mark in ("accept", "reject")
-        }
-        if first in keeps and second in keeps:
-            yield keeps[first], keeps[second]
 
 
 def to_store(table: Agreement) -> JudgeAndPeople:

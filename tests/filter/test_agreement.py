@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from apollo_tui.filter.agreement import (
     Agreement,
     agreement,
-    annotators,
     judge_with_people,
     stored_agreement,
     to_store,
@@ -100,17 +99,3 @@ def test_the_judge_is_compared_with_the_marks_that_stand() -> None:
     assert agreement(judge_with_people(made.trajectory, "glm")) == Agreement(1, 1, 0, 1)
     assert agreement(judge_with_people(made.trajectory, "other")) == Agreement(second_keeps=1)
     assert agreement(judge_with_people(made.trajectory, "nobody")).kappa is None
-
-
-def test_two_annotators_are_compared_where_both_decided() -> None:
-    made = Made()
-    for number in range(4):
-        made.bash(f"run {number}")
-    made.mark(1, "accept")
-    made.mark(1, "accept", by="ben")
-    made.mark(2, "reject")
-    made.mark(2, "accept", by="ben")
-    made.mark(3, "reject", by="ben")
-    made.mark(4, "unsure")
-    made.mark(4, "accept", by="ben")
-    assert agreement(annotators(made.trajectory, "ana", "ben")) == Agreement(1, 0, 1, 0)
